@@ -1,0 +1,17 @@
+/**
+ * Everything that a node takes from the world, in one place: the real world in production, a simulated one in tests. Above this
+ * interface no code knows which.
+ */
+import type { Clock } from "../host/clock.ts";
+import type { Random } from "../host/random.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { Hello, Transport, TransportEvents } from "../transport/transport.ts";
+
+export interface Environment {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Locks and recovers the data directory. Rejects with IN_USE, CORRUPT, INCOMPATIBLE, NO_SPACE or DISK_FAILED. */
+  openStorage(options: { readonly unsafeNoFsync: boolean }): Promise<Storage>;
+  /** Listens where the node's options say. Rejects with IN_USE for a taken port. */
+  createTransport(hello: () => Hello, events: TransportEvents): Promise<Transport>;
+}
