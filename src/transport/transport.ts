@@ -41,7 +41,7 @@ export interface TransportEvents {
 export interface Transport {
   /** Whom to keep links to. Removing a peer closes its links. */
   setPeers(peers: readonly PeerAddress[]): void;
-  /** false: dropped, since the link is down or its bound is reached. The bytes must not change until `written` was called (which it always is, once). */
+  /** false: dropped, since the link is down or its bound is reached. The bytes must not change until `written` was called (which it always is, once, and never within send()). */
   send(to: MemberId, lane: Lane, frame: readonly Uint8Array[], written?: () => void): boolean;
   /** Bytes that wait on the lane. */
   pendingBytes(to: MemberId, lane: Lane): number;
