@@ -1,0 +1,73 @@
+/**
+ * The data: records, leases and the account of history, changed together. What is shared by applying a command and by replaying the
+ * events of a snapshot, so that both leave the same state. Knows nothing of commands, results or entries.
+ */
+import { EVENT_BYTES, HistoryLedger, RECORD_OVERHEAD_BYTES, type HistoryLimits } from "./history-ledger.ts";
+import { LeaseTable } from "./lease-table.ts";
+import type { DeletionCause, RecordRef, Table } from "./table.ts";
+
+const NOTHING = new Uint8Array(0);
+
+export class RevisionedData {
+  readonly table: Table;
+  readonly leases: LeaseTable = new LeaseTable();
+  readonly ledger: HistoryLedger;
+  /** Used again for each record: the table copies what it takes. */
+  private readonly putRecord: { key: Uint8Array; value: Uint8Array; revision: number; lease: string | undefined };
+  private readonly deletedRecord: { key: Uint8Array; revision: number; cause: DeletionCause };
+
+  constructor(table: Table, limits: HistoryLimits, compactRevision: number) {
+    this.table = table;
+    this.ledger = new HistoryLedger(limits, compactRevision);
+    this.putRecord = { key: NOTHING, value: NOTHING, revision: 0, lease: undefined };
+    this.deletedRecord = { key: NOTHING, revision: 0, cause: "request" };
+  }
+
+  /** The key's record if it is live, else 0. */
+  live(key: Uint8Array): RecordRef {
+    const ref = this.table.find(key);
+    return ref !== 0 && this.table.version(ref) > 0 ? ref : 0;
+  }
+
+  /** Answers the live record before it, 0 if there was none. */
+  put(key: Uint8Array, value: Uint8Array, revision: number, lease: string | undefined): RecordRef {
+    const { table, putRecord } = this;
+    putRecord.key = key;
+    putRecord.value = value;
+    putRecord.revision = revision;
+    putRecord.lease = lease;
+    const ref = table.put(putRecord);
+    putRecord.key = NOTHING;
+    putRecord.value = NOTHING;
+    let before = table.previous(ref);
+    if (before !== 0 && table.version(before) === 0) before = 0;
+    let bytes = EVENT_BYTES;
+    if (before !== 0) bytes += RECORD_OVERHEAD_BYTES + key.length + table.value(before).length;
+    this.ledger.add(revision, bytes);
+    // First the new lease, then the old: a lease that a key stays with must not end in between.
+    if (lease !== undefined) this.leases.attach(lease, ref);
+    if (before !== 0) this.leave(before);
+    return before;
+  }
+
+  /** `before` is the live record of its key. */
+  delete(before: RecordRef, revision: number, cause: DeletionCause): void {
+    const { table, deletedRecord } = this;
+    const key = table.key(before);
+    const keyBytes = key.length;
+    deletedRecord.key = key;
+    deletedRecord.revision = revision;
+    deletedRecord.cause = cause;
+    this.ledger.add(revision, EVENT_BYTES + 2 * (RECORD_OVERHEAD_BYTES + keyBytes) + table.value(before).length);
+    table.delete(deletedRecord);
+    deletedRecord.key = NOTHING;
+    this.leave(before);
+  }
+
+  /** `ref` is no longer the newest of its key. */
+  protected leave(ref: RecordRef): void {
+    if (this.leases.count === 0) return;
+    const lease = this.table.lease(ref);
+    if (lease !== undefined) this.leases.detach(lease, ref);
+  }
+}
