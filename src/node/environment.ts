@@ -2,6 +2,8 @@
  * Everything that a node takes from the world, in one place: the real world in production, a simulated one in tests. Above this
  * interface no code knows which.
  */
+import type { KvMachine } from "../core/kv/machine.ts";
+import type { Raft } from "../core/raft/raft.ts";
 import type { Clock } from "../host/clock.ts";
 import type { Random } from "../host/random.ts";
 import type { Storage } from "../storage/storage.ts";
@@ -14,4 +16,12 @@ export interface Environment {
   openStorage(options: { readonly unsafeNoFsync: boolean }): Promise<Storage>;
   /** Listens where the node's options say. Rejects with IN_USE for a taken port. */
   createTransport(hello: () => Hello, events: TransportEvents): Promise<Transport>;
+  /** Shows a node's inside to whoever built the environment, for checks between its turns; nothing in it is to be changed. */
+  observe?(look: () => NodeInside): void;
+}
+
+export interface NodeInside {
+  /** undefined before the founding, and once the node stopped. */
+  readonly raft: Raft | undefined;
+  readonly machine: KvMachine;
 }

@@ -1,0 +1,119 @@
+/** What callers pass, checked before anything is sent: wrong types, unknown options, text that cannot be a key. */
+import { invalidArgument } from "../errors.ts";
+import type { KeyInterval } from "../core/kv/table.ts";
+import type { Key, KeyRange, Target, Value } from "./client.ts";
+
+const EMPTY = new Uint8Array(0);
+const keyScratch = Buffer.allocUnsafeSlow(4096);
+const valueScratch = Buffer.allocUnsafeSlow(4096);
+
+/** Text becomes UTF-8. A lone surrogate is refused: two different texts would become the same bytes. */
+export function toBytes(value: string | Uint8Array, argument: string): Uint8Array {
+  if (typeof value === "string") {
+    if (!(value as string & { isWellFormed(): boolean }).isWellFormed()) throw invalidArgument(argument, "text with a lone surrogate has no UTF-8 form");
+    return Buffer.from(value, "utf8");
+  }
+  if (value instanceof Uint8Array) return value;
+  throw invalidArgument(argument, `text or bytes are wanted, not ${describe(value)}`);
+}
+
+/** The same for something that is copied before the next call: short text is written where the last one was, which saves an allocation. */
+function toTransientBytes(value: string | Uint8Array, argument: string, scratch: Buffer): Uint8Array {
+  if (typeof value !== "string" || value.length * 3 > scratch.byteLength) return toBytes(value, argument);
+  if (!(value as string & { isWellFormed(): boolean }).isWellFormed()) throw invalidArgument(argument, "text with a lone surrogate has no UTF-8 form");
+  return scratch.subarray(0, scratch.write(value, 0, "utf8"));
+}
+
+/** Valid until the next call of this function. */
+export function toValue(value: Value): Uint8Array {
+  return toTransientBytes(value, "value", valueScratch);
+}
+
+/** Valid until the next call of this function. */
+export function toKey(key: Key): Uint8Array {
+  const bytes = toTransientBytes(key, "key", keyScratch);
+  if (bytes.byteLength === 0) throw invalidArgument("key", "a key has at least one byte");
+  return bytes;
+}
+
+export function isKey(target: Target): target is Key {
+  return typeof target === "string" || target instanceof Uint8Array;
+}
+
+/** The interval that a range names. What selects everything must say so. */
+export function toInterval(range: KeyRange): KeyInterval {
+  if (typeof range !== "object" || range === null) throw invalidArgument("range", `{ prefix }, { start, end? } or { all: true } is wanted, not ${describe(range)}`);
+  const given = range as { prefix?: Key; start?: Key; end?: Key; all?: boolean };
+  const has = (name: string): boolean => Object.hasOwn(given, name);
+  for (const name of Object.keys(given)) {
+    if (!["prefix", "start", "end", "all"].includes(name)) throw invalidArgument("range", `unknown property ${name}`);
+  }
+  if (Number(has("prefix")) + Number(has("start")) + Number(has("all")) !== 1) {
+    throw invalidArgument("range", "exactly one of prefix, start and all is wanted; everything is { all: true }");
+  }
+  if (has("all")) {
+    if (given.all !== true || has("end")) throw invalidArgument("range", "all must be true, and stand alone");
+    return { start: EMPTY, end: undefined };
+  }
+  if (has("prefix")) {
+    if (given.prefix === undefined) throw invalidArgument("prefix", "it is undefined; everything is { all: true }");
+    if (has("end")) throw invalidArgument("range", "a prefix has no end");
+    const start = toBytes(given.prefix, "prefix").slice();
+    if (start.byteLength === 0) throw invalidArgument("prefix", "it is empty; everything is { all: true }");
+    return { start, end: prefixEnd(start) };
+  }
+  if (given.start === undefined) throw invalidArgument("start", "it is undefined; everything is { all: true }");
+  if (has("end") && given.end === undefined) throw invalidArgument("end", "it is undefined; leave it out for a range to the last key");
+  const start = toBytes(given.start, "start").slice();
+  return { start, end: given.end === undefined ? undefined : toBytes(given.end, "end").slice() };
+}
+
+export function toTargetInterval(target: Target): KeyInterval {
+  if (!isKey(target)) return toInterval(target);
+  const start = toKey(target).slice();
+  const end = new Uint8Array(start.byteLength + 1);
+  end.set(start);
+  return { start, end };
+}
+
+/** The first key behind all that begin with the prefix; undefined if there is none. */
+function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
+  let length = prefix.byteLength;
+  while (length > 0 && prefix[length - 1] === 0xff) length--;
+  if (length === 0) return undefined;
+  const end = prefix.slice(0, length);
+  end[length - 1]!++;
+  return end;
+}
+
+/** Refuses options that nobody knows: a misspelt one would otherwise be ignored. */
+export function checkOptions(options: object | undefined, known: ReadonlySet<string>, argument: string): void {
+  if (options === undefined) return;
+  if (typeof options !== "object" || options === null) throw invalidArgument(argument, `an object is wanted, not ${describe(options)}`);
+  for (const name of Object.keys(options)) {
+    if (!known.has(name)) throw invalidArgument(argument, `unknown option ${name}; known are ${[...known].join(", ")}`);
+  }
+}
+
+export function checkNumber(value: number | undefined, argument: string, bounds: { readonly min: number; readonly max?: number; readonly integer?: boolean }): void {
+  if (value === undefined) return;
+  const { min, max = Number.MAX_SAFE_INTEGER, integer = true } = bounds;
+  const fits = typeof value === "number" && value >= min && value <= max && (!integer || Number.isInteger(value));
+  if (!fits) throw invalidArgument(argument, `${integer ? "an integer" : "a number"} from ${min} to ${max} is wanted, not ${describe(value)}`);
+}
+
+export function checkTimeout(timeoutMs: number | undefined): void {
+  if (timeoutMs === Number.POSITIVE_INFINITY) return;
+  checkNumber(timeoutMs, "timeoutMs", { min: 0, integer: false });
+}
+
+export function checkChoice(value: string | undefined, argument: string, choices: readonly string[]): void {
+  if (value !== undefined && !choices.includes(value)) throw invalidArgument(argument, `one of ${choices.join(", ")} is wanted, not ${describe(value)}`);
+}
+
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === "object") return `a ${value.constructor?.name ?? "object"}`;
+  if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}...` : value);
+  return `${typeof value} ${String(value)}`;
+}

@@ -1,0 +1,365 @@
+/**
+ * Calls under way, and what crosses to the node for them: the writes of a tick go as one batch, its point reads as another, the rest one by
+ * one. Answers come back by batch; every promise settles once, whatever the node does.
+ */
+import { CommandBatch, CommandError, COMMANDS_MAX, type Refusal } from "../core/kv/command.ts";
+import { AnswerReader, ReadBatch, READS_MAX } from "../core/kv/read.ts";
+import { ResultReader, type UnpackedKv } from "../core/kv/result.ts";
+import { EngineError, fromWire, invalidArgument } from "../errors.ts";
+import type { Clock, Timer } from "../host/clock.ts";
+import type { CallId, Consistency, FromNode, MembersState, ToNode } from "../node/boundary.ts";
+
+export type RangeReply = FromNode & { readonly kind: "range" };
+
+/** One write's promise. `take` reads its own result, on which the reader stands. */
+export interface WriteWaiter {
+  take(reader: ResultReader): void;
+  reject(error: EngineError): void;
+}
+
+export interface ReadWaiter {
+  take(answer: UnpackedKv | undefined, revision: number): void;
+  reject(error: EngineError): void;
+}
+
+interface Call {
+  readonly isWrite: boolean;
+  readonly timeoutMs: number;
+  /** When the node should long have answered. */
+  readonly giveUpAt: number;
+  fail(error: EngineError): void;
+  succeed(message: FromNode): void;
+}
+
+export interface CallsOptions {
+  readonly clock: Clock;
+  readonly pendingCallsMax: number;
+  readonly requestBytesMax: number;
+  post(messages: readonly ToNode[]): void;
+}
+
+interface OpenWrites {
+  readonly batch: CommandBatch;
+  readonly waiters: WriteWaiter[];
+  readonly timeoutMs: number;
+}
+
+interface OpenReads {
+  readonly batch: ReadBatch;
+  readonly waiters: ReadWaiter[];
+  readonly consistency: Consistency;
+  readonly minRevision: number;
+  readonly timeoutMs: number;
+}
+
+/** A batch is closed behind this many bytes, so that one entry does not hold up a link or a disk for long. */
+const BATCH_BYTES_MAX = 1 << 20;
+/** The node answers every call by its deadline; this much later it is taken to be gone. */
+const GRACE_MS = 2_000;
+const SWEEP_MS = 500;
+
+export class Calls {
+  readonly #options: CallsOptions;
+  readonly #calls = new Map<CallId, Call>();
+  #outbox: ToNode[] = [];
+  #writes: OpenWrites | undefined;
+  #reads: OpenReads | undefined;
+  #scheduled = false;
+  #nextCall = 1;
+  #pending = 0;
+  #sweep: Timer | undefined;
+  #ended: EngineError | undefined;
+
+  constructor(options: CallsOptions) {
+    this.#options = options;
+  }
+
+  /** Adds one command to the tick's batch; `add` packs it. Throws what the caller's promise is to reject with. */
+  write(timeoutMs: number, add: (batch: CommandBatch) => void, waiter: WriteWaiter): void {
+    this.#admit();
+    let writes = this.#writes;
+    if (writes === undefined || writes.timeoutMs !== timeoutMs || writes.batch.bytes > BATCH_BYTES_MAX || writes.waiters.length >= COMMANDS_MAX) {
+      this.#closeWrites();
+      writes = { batch: new CommandBatch(4_096, this.#options.requestBytesMax), waiters: [], timeoutMs };
+      this.#writes = writes;
+    }
+    try {
+      add(writes.batch);
+    } catch (error) {
+      throw error instanceof CommandError ? refusalError(error.refusal) : error;
+    }
+    writes.waiters.push(waiter);
+    this.#pending++;
+    this.#schedule();
+  }
+
+  read(key: Uint8Array, options: { readonly consistency: Consistency; readonly minRevision: number; readonly timeoutMs: number }, waiter: ReadWaiter): void {
+    this.#admit();
+    const { consistency, minRevision, timeoutMs } = options;
+    let reads = this.#reads;
+    if (
+      reads === undefined ||
+      reads.consistency !== consistency ||
+      reads.timeoutMs !== timeoutMs ||
+      reads.minRevision !== minRevision ||
+      reads.waiters.length >= READS_MAX
+    ) {
+      this.#closeReads();
+      reads = { batch: new ReadBatch(), waiters: [], consistency, minRevision, timeoutMs };
+      this.#reads = reads;
+    }
+    reads.batch.get(key);
+    reads.waiters.push(waiter);
+    this.#pending++;
+    this.#schedule();
+  }
+
+  /** Many keys, answered as of one revision: a batch of its own. */
+  readMany(
+    keys: readonly Uint8Array[],
+    options: { readonly consistency: Consistency; readonly minRevision: number; readonly timeoutMs: number },
+  ): { readonly call: CallId; readonly answers: Promise<readonly (UnpackedKv | undefined)[]> } {
+    this.#admit();
+    if (keys.length > READS_MAX) throw invalidArgument("keys", `at most ${READS_MAX} keys can be read as of one revision`);
+    const batch = new ReadBatch();
+    for (const key of keys) batch.get(key);
+    const call = this.#nextCall++;
+    const answers = new Promise<readonly (UnpackedKv | undefined)[]>((resolve, reject) => {
+      this.#add(call, options.timeoutMs, {
+        isWrite: false,
+        fail: reject,
+        succeed: (message) => {
+          const reader = new AnswerReader((message as FromNode & { readonly kind: "read" }).answers);
+          const kvs: (UnpackedKv | undefined)[] = [];
+          for (let i = 0; i < keys.length; i++) {
+            const answer = reader.next();
+            if (answer === "leftOut") return reject(tooMuch());
+            kvs.push(answer);
+          }
+          resolve(kvs);
+        },
+      });
+    });
+    this.#post({ kind: "read", call, reads: batch.finish(), count: keys.length, ...options });
+    return { call, answers };
+  }
+
+  range(request: Omit<ToNode & { readonly kind: "range" }, "kind" | "call">): { readonly call: CallId; readonly reply: Promise<RangeReply> } {
+    this.#admit();
+    const call = this.#nextCall++;
+    const reply = new Promise<RangeReply>((resolve, reject) => {
+      this.#add(call, request.timeoutMs, { isWrite: false, fail: reject, succeed: (message) => resolve(message as RangeReply) });
+    });
+    this.#post({ kind: "range", call, ...request });
+    return { call, reply };
+  }
+
+  members(timeoutMs: number): { readonly call: CallId; readonly reply: Promise<MembersState> } {
+    this.#admit();
+    const call = this.#nextCall++;
+    const reply = new Promise<MembersState>((resolve, reject) => {
+      this.#add(call, timeoutMs, { isWrite: false, fail: reject, succeed: (message) => resolve((message as FromNode & { readonly kind: "members" }).members) });
+    });
+    this.#post({ kind: "members", call, timeoutMs });
+    return { call, reply };
+  }
+
+  /** Something that is not answered, or not here. Leaves with the tick, in order. */
+  tell(message: ToNode): void {
+    if (this.#ended === undefined) this.#post(message);
+  }
+
+  cancel(call: CallId): void {
+    if (this.#remove(call) === undefined) return;
+    this.#pending--;
+    this.tell({ kind: "cancel", call });
+  }
+
+  newId(): number {
+    return this.#nextCall++;
+  }
+
+  /** Answers that belong to calls; false for anything else. */
+  receive(message: FromNode): boolean {
+    if (message.kind === "failed") {
+      const call = this.#remove(message.call);
+      if (call === undefined) return false;
+      call.fail(fromWire(message.error));
+      return true;
+    }
+    if (message.kind !== "written" && message.kind !== "read" && message.kind !== "range" && message.kind !== "members") return false;
+    this.#remove(message.call)?.succeed(message);
+    return true;
+  }
+
+  /** The client or its node has ended: everything under way fails, everything later is refused. */
+  end(make: (mayHaveApplied: boolean) => EngineError): void {
+    if (this.#ended !== undefined) return;
+    this.flush();
+    this.#ended = make(false);
+    this.#sweep?.cancel();
+    const calls = [...this.#calls.values()];
+    this.#calls.clear();
+    for (const call of calls) call.fail(make(call.isWrite));
+    this.#pending = 0;
+  }
+
+  flush(): void {
+    this.#closeWrites();
+    this.#closeReads();
+    if (this.#outbox.length === 0) return;
+    const messages = this.#outbox;
+    this.#outbox = [];
+    this.#options.post(messages);
+  }
+
+  #admit(): void {
+    if (this.#ended !== undefined) throw fromWire(this.#ended);
+    const { pendingCallsMax } = this.#options;
+    if (this.#pending >= pendingCallsMax) {
+      throw new EngineError("OVERLOADED", `${pendingCallsMax} calls are waiting for answers already`, { limit: "pendingCallsMax", max: pendingCallsMax, retryAfterMs: 50 });
+    }
+  }
+
+  #post(message: ToNode): void {
+    // Order is kept: what was packed before leaves before.
+    this.#closeWrites();
+    this.#closeReads();
+    this.#outbox.push(message);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#options.clock.defer(() => {
+      this.#scheduled = false;
+      this.flush();
+    });
+  }
+
+  #closeWrites(): void {
+    const writes = this.#writes;
+    if (writes === undefined) return;
+    this.#writes = undefined;
+    const { batch, waiters, timeoutMs } = writes;
+    if (waiters.length === 0) return;
+    const call = this.#nextCall++;
+    this.#addBatch(call, timeoutMs, waiters.length, {
+      isWrite: true,
+      fail: (error) => {
+        for (const waiter of waiters) waiter.reject(waiters.length === 1 ? error : fromWire(error));
+      },
+      succeed: (message) => {
+        const reader = new ResultReader((message as FromNode & { readonly kind: "written" }).results);
+        for (const waiter of waiters) {
+          if (!reader.next()) waiter.reject(new EngineError("INTERNAL", "a command was not understood by the members", { invariant: "every command of a batch has a result" }));
+          else if (reader.refusal !== undefined) waiter.reject(refusalError(reader.refusal));
+          else waiter.take(reader);
+        }
+      },
+    });
+    this.#outbox.push({ kind: "write", call, record: batch.finish(), commands: waiters.length, timeoutMs });
+  }
+
+  #closeReads(): void {
+    const reads = this.#reads;
+    if (reads === undefined) return;
+    this.#reads = undefined;
+    const { batch, waiters, consistency, minRevision, timeoutMs } = reads;
+    if (waiters.length === 0) return;
+    const call = this.#nextCall++;
+    const count = waiters.length;
+    this.#addBatch(call, timeoutMs, count, {
+      isWrite: false,
+      fail: (error) => {
+        for (const waiter of waiters) waiter.reject(count === 1 ? error : fromWire(error));
+      },
+      succeed: (message) => {
+        const reader = new AnswerReader((message as FromNode & { readonly kind: "read" }).answers);
+        for (const waiter of waiters) {
+          const answer = reader.next();
+          if (answer === "leftOut") waiter.reject(tooMuch());
+          else waiter.take(answer, reader.revision);
+        }
+      },
+    });
+    this.#outbox.push({ kind: "read", call, reads: batch.finish(), count, consistency, minRevision, timeoutMs });
+  }
+
+  #addBatch(call: CallId, timeoutMs: number, count: number, handlers: Pick<Call, "isWrite" | "fail" | "succeed">): void {
+    const { fail, succeed } = handlers;
+    this.#register(call, timeoutMs, {
+      isWrite: handlers.isWrite,
+      fail: (error) => {
+        this.#pending -= count;
+        fail(error);
+      },
+      succeed: (message) => {
+        this.#pending -= count;
+        succeed(message);
+      },
+    });
+  }
+
+  #add(call: CallId, timeoutMs: number, handlers: Pick<Call, "isWrite" | "fail" | "succeed">): void {
+    this.#pending++;
+    this.#addBatch(call, timeoutMs, 1, handlers);
+  }
+
+  #register(call: CallId, timeoutMs: number, handlers: Pick<Call, "isWrite" | "fail" | "succeed">): void {
+    this.#calls.set(call, { ...handlers, timeoutMs, giveUpAt: this.#options.clock.now() + timeoutMs + GRACE_MS });
+    this.#sweep ??= this.#options.clock.setTimer(SWEEP_MS, () => this.#giveUp());
+  }
+
+  #remove(id: CallId): Call | undefined {
+    const call = this.#calls.get(id);
+    if (call !== undefined) this.#calls.delete(id);
+    return call;
+  }
+
+  /** The node answers by the deadline; where it does not, its thread hangs, and the caller is not made to wait for that. */
+  #giveUp(): void {
+    this.#sweep = undefined;
+    const now = this.#options.clock.now();
+    for (const [id, call] of this.#calls) {
+      if (call.giveUpAt > now) continue;
+      this.#calls.delete(id);
+      const { timeoutMs, isWrite } = call;
+      call.fail(new EngineError("TIMEOUT", `the node did not answer within ${timeoutMs} ms`, { timeoutMs, waitedFor: "queue" }, { mayHaveApplied: isWrite }));
+    }
+    if (this.#calls.size > 0) this.#sweep = this.#options.clock.setTimer(SWEEP_MS, () => this.#giveUp());
+  }
+}
+
+function tooMuch(): EngineError {
+  return new EngineError("OVERLOADED", "the answers of this batch exceed what one may hold: read fewer or smaller values at a time", {
+    limit: "answerBytes",
+    max: 64 << 20,
+    retryAfterMs: 0,
+  });
+}
+
+/** What a refused command means to its caller. Nothing was changed. */
+export function refusalError(refusal: Refusal): EngineError {
+  const { code, max, lease } = refusal;
+  switch (code) {
+    case "keyBytes":
+      return invalidArgument("key", `a key has 1 to ${max} bytes`);
+    case "requestBytes":
+      return invalidArgument("value", `a request has at most ${max} bytes, key and value together (limits.requestBytesMax)`);
+    case "ttlMs":
+      return invalidArgument("ttlMs", `an integer from 1 to ${max} is wanted`);
+    case "leaseAndTtl":
+      return invalidArgument("ttlMs", "a key has a lease or a time to live of its own, not both");
+    case "leaseId":
+      return invalidArgument("lease", "1 to 16 lower-case hex digits, not all zero, are wanted");
+    case "leaseNotFound":
+      return new EngineError("NOT_FOUND", `there is no lease ${lease}`, { what: "lease", id: lease ?? "" });
+    case "leasesMax":
+      return new EngineError("OVERLOADED", `there are ${max} leases already`, { limit: "leasesMax", max, retryAfterMs: 1_000 });
+    case "malformed":
+    case "unsupported":
+      return new EngineError("UNSUPPORTED", `the members refuse the command as ${code}`, { feature: code, server: "member" });
+  }
+}

@@ -1,0 +1,25 @@
+/** Engine.open: a node in its own thread, or in this one, and the engine in front of it. */
+import { createNodeClock } from "../host/node-clock.ts";
+import { openInlineNode, openingError } from "../node/inline-port.ts";
+import { createEnvironment } from "../node/real-environment.ts";
+import { openNodeThread } from "../node/thread-port.ts";
+import { openLocalEngine, type Engine } from "./engine.ts";
+import { resolveOptions, type EngineOptions } from "./engine-options.ts";
+
+/**
+ * Resolves once the data directory is locked and recovered and the node takes part; does not wait for a majority, so that three may be
+ * opened one after another. Rejects with INVALID_ARGUMENT, IN_USE (directory or port), CORRUPT, INCOMPATIBLE, NO_SPACE or DISK_FAILED.
+ */
+export async function openEngine(options: EngineOptions): Promise<Engine> {
+  const { node, settings } = resolveOptions(options);
+  const clock = createNodeClock();
+  if (options.thread === "inline") {
+    try {
+      const port = await openInlineNode(createEnvironment(node, { thread: "inline", diskWorkerUrl: undefined }), node);
+      return await openLocalEngine(port, clock, settings);
+    } catch (error) {
+      throw openingError(error);
+    }
+  }
+  return openLocalEngine(openNodeThread(node, options.workerUrl), clock, settings);
+}

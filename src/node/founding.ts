@@ -1,0 +1,197 @@
+/**
+ * How a cluster of several members begins. Nothing is recorded yet that could tell a member from one whose disk was wiped in between,
+ * so nobody votes before the founding configuration, which names every member's incarnation, is on the disks of all of them:
+ *
+ *   1. Each member tells the founder (the first of the sorted founding list) its incarnation.
+ *   2. The founder, having heard from all, puts the configuration on its disk and proposes it.
+ *   3. Each member puts it on its disk and accepts. A member whose incarnation changed meanwhile makes the founder begin again.
+ *   4. The founder, having been accepted by all, records that the cluster is active, and says so; so does any active member when asked.
+ *
+ * All must be up once, here, and never again. A founder that was wiped later finds members with a cluster and is refused by them.
+ */
+import type { MemberId, MemberRecord } from "../core/raft/configuration.ts";
+import type { SnapshotMeta } from "../core/raft/message.ts";
+import { EngineError } from "../errors.ts";
+import type { Clock, Timer } from "../host/clock.ts";
+import { bootstrapMemberId, type Identity } from "./identity.ts";
+import { decodeFounding, encodeFounding, type FoundingFrame } from "./peer-frames.ts";
+
+export interface FoundingOptions {
+  readonly identity: Identity;
+  readonly clock: Clock;
+  readonly intervalMs: number;
+  send(to: MemberId, frame: readonly Uint8Array[]): void;
+  /** Resolves when it is on disk. */
+  save(identity: Identity): Promise<void>;
+  onActive(identity: Identity): void;
+  onRefused(error: EngineError): void;
+}
+
+/** The founding list as members, sorted by name; the first is the founder. */
+export function foundingMembers(identity: Identity): readonly { readonly id: MemberId; readonly name: string; readonly address: string }[] {
+  return Object.entries(identity.bootstrap ?? {})
+    .map(([name, address]) => ({ id: bootstrapMemberId(identity.clusterId, name), name, address }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The beginning of a log: nothing in it, and who takes part. */
+export function foundingMeta(members: readonly MemberRecord[]): SnapshotMeta {
+  const sorted = [...members].sort((a, b) => (a.id < b.id ? -1 : 1));
+  return {
+    lastIncludedIndex: 1,
+    lastIncludedTerm: 1,
+    clockMs: 0,
+    configuration: { incoming: sorted.map(({ id }) => id), outgoing: [], learners: [], learnersNext: [], members: sorted },
+  };
+}
+
+function fingerprint(meta: SnapshotMeta): string {
+  return meta.configuration.members.map(({ id, incarnation }) => `${id}:${incarnation}`).join(" ");
+}
+
+export class Founding {
+  readonly #options: FoundingOptions;
+  readonly #members: ReturnType<typeof foundingMembers>;
+  readonly #founder: MemberId;
+  readonly #heard = new Map<MemberId, string>();
+  readonly #accepted = new Set<MemberId>();
+  #identity: Identity;
+  #saving = false;
+  #timer: Timer | undefined;
+  #done = false;
+
+  constructor(options: FoundingOptions) {
+    this.#options = options;
+    this.#identity = options.identity;
+    this.#members = foundingMembers(options.identity);
+    this.#founder = this.#members[0]!.id;
+    this.#tick();
+  }
+
+  close(): void {
+    this.#done = true;
+    this.#timer?.cancel();
+  }
+
+  onFrame(from: MemberId, frame: Uint8Array): void {
+    const message = decodeFounding(frame);
+    if (message === undefined || this.#done || !this.#members.some(({ id }) => id === from)) return;
+    if (message.step === "hello") this.#onHello(from, message);
+    else if (message.step === "propose") this.#onPropose(from, message.founding);
+    else if (message.step === "accepted") this.#onAccepted(from, message.founding);
+    else this.#onActivate(message.founding);
+  }
+
+  get #isFounder(): boolean {
+    return this.#identity.memberId === this.#founder;
+  }
+
+  #tick(): void {
+    if (this.#done) return;
+    const { memberId, incarnation, phase, founding } = this.#identity;
+    for (const { id } of this.#members) {
+      if (id === memberId) continue;
+      if (!this.#isFounder || phase === "pending") this.#options.send(id, encodeFounding({ step: "hello", incarnation, phase }));
+      if (this.#isFounder && founding !== undefined && !this.#saving && !this.#accepted.has(id)) {
+        this.#options.send(id, encodeFounding({ step: "propose", founding }));
+      }
+    }
+    this.#timer = this.#options.clock.setTimer(this.#options.intervalMs, () => this.#tick());
+  }
+
+  #onHello(from: MemberId, hello: FoundingFrame & { readonly step: "hello" }): void {
+    if (!this.#isFounder) return;
+    if (hello.phase === "active") {
+      const refusal = new EngineError(
+        "INCOMPATIBLE",
+        "the other members already have a cluster, and this data directory is not of it: a member whose disk was lost must be replaced, not founded again",
+        { what: "founding", found: "an existing cluster", supported: "a new one" },
+      );
+      this.close();
+      this.#options.onRefused(refusal);
+      return;
+    }
+    if (this.#heard.get(from) !== hello.incarnation) this.#accepted.delete(from);
+    this.#heard.set(from, hello.incarnation);
+    this.#propose();
+  }
+
+  /** Founder: once everyone is known, the configuration goes to the founder's own disk first. */
+  #propose(): void {
+    if (this.#saving || this.#heard.size < this.#members.length - 1) return;
+    const { memberId, incarnation, founding } = this.#identity;
+    const next = foundingMeta(
+      this.#members.map(({ id, name, address }) => ({
+        id,
+        name,
+        peerAddress: address,
+        clientAddresses: [],
+        incarnation: id === memberId ? incarnation : this.#heard.get(id)!,
+        promotable: false,
+      })),
+    );
+    if (founding !== undefined && fingerprint(founding) === fingerprint(next)) return;
+    this.#accepted.clear();
+    this.#save({ ...this.#identity, phase: "pending", founding: next }, () => {
+      for (const { id } of this.#members) if (id !== memberId) this.#options.send(id, encodeFounding({ step: "propose", founding: next }));
+      this.#propose();
+    });
+  }
+
+  #onPropose(from: MemberId, founding: SnapshotMeta): void {
+    const { memberId, incarnation } = this.#identity;
+    if (from !== this.#founder || this.#isFounder || this.#saving) return;
+    const own = founding.configuration.members.find(({ id }) => id === memberId);
+    // Meant for the one that had this name before its disk was wiped: the founder hears of ours and begins again.
+    if (own?.incarnation !== incarnation) return;
+    const accept = (): void => this.#options.send(from, encodeFounding({ step: "accepted", founding }));
+    if (this.#identity.founding !== undefined && fingerprint(this.#identity.founding) === fingerprint(founding)) accept();
+    else this.#save({ ...this.#identity, phase: "pending", founding }, accept);
+  }
+
+  #onAccepted(from: MemberId, founding: SnapshotMeta): void {
+    const mine = this.#identity.founding;
+    if (!this.#isFounder || this.#saving || mine === undefined || fingerprint(mine) !== fingerprint(founding)) return;
+    this.#accepted.add(from);
+    if (this.#accepted.size < this.#members.length - 1) return;
+    this.#activate();
+  }
+
+  #onActivate(founding: SnapshotMeta): void {
+    const mine = this.#identity.founding;
+    if (this.#saving || mine === undefined || fingerprint(mine) !== fingerprint(founding)) return;
+    this.#activate();
+  }
+
+  #activate(): void {
+    this.#save({ ...this.#identity, phase: "active" }, () => {
+      const { memberId, founding } = this.#identity;
+      if (this.#isFounder) {
+        for (const { id } of this.#members) if (id !== memberId) this.#options.send(id, encodeFounding({ step: "activate", founding: founding! }));
+      }
+      this.close();
+      this.#options.onActive(this.#identity);
+    });
+  }
+
+  #save(identity: Identity, then: () => void): void {
+    this.#saving = true;
+    this.#options.save(identity).then(
+      () => {
+        this.#saving = false;
+        if (this.#done) return;
+        this.#identity = identity;
+        then();
+      },
+      () => {}, // Storage reports its own failure, which stops the node.
+    );
+  }
+}
+
+/** What an active member answers to one that does not know yet that the cluster is. */
+export function answerFounding(identity: Identity, frame: Uint8Array): readonly Uint8Array[] | undefined {
+  const message = decodeFounding(frame);
+  if (message?.step !== "hello" || identity.founding === undefined) return undefined;
+  if (message.phase !== "active") return encodeFounding({ step: "activate", founding: identity.founding });
+  return undefined;
+}

@@ -1,0 +1,79 @@
+/** The state machine of a node with the memory that it keeps its data in, made new, from the newest snapshot, or from a stream. */
+import { KvMachine } from "../core/kv/machine.ts";
+import { SnapshotRestoring } from "../core/kv/snapshot-restoring.ts";
+import { createTable, type PackedTable } from "../core/kv/table/packed-table.ts";
+import type { SnapshotMeta } from "../core/raft/message.ts";
+import type { RecoveredLog } from "../core/raft/ready.ts";
+import { EngineError } from "../errors.ts";
+import type { Random } from "../host/random.ts";
+import type { SnapshotFile, Storage } from "../storage/storage.ts";
+import type { NodeOptions } from "./node-options.ts";
+import { SNAPSHOT_SLICE_BYTES } from "./snapshot-maker.ts";
+import type { StateRestoring } from "./snapshot-transfer.ts";
+
+export interface NodeMachine {
+  readonly kv: KvMachine;
+  readonly table: PackedTable;
+}
+
+function newTable(random: Random): PackedTable {
+  return createTable({ hashSeed: { low: random.uint32(), high: random.uint32() } });
+}
+
+/** An empty state, as of the founding of its cluster. */
+export function createMachine(options: NodeOptions, random: Random): NodeMachine {
+  const table = newTable(random);
+  const history = { revisionsMax: options.historyRevisionsMax, bytesMax: options.historyBytesMax };
+  const kv = new KvMachine({ table, history, applied: { index: 1, term: 1, clockMs: 0 } });
+  return { kv, table };
+}
+
+/** The state that a node starts from. Rejects with CORRUPT where the newest snapshot cannot be read. */
+export async function restoreMachine(storage: Storage, options: NodeOptions, random: Random, log: RecoveredLog | undefined): Promise<NodeMachine> {
+  const file = log === undefined ? undefined : storage.openSnapshot();
+  if (file === undefined) return createMachine(options, random);
+  try {
+    const restoring = new MachineRestoring(random);
+    let offset = 0;
+    while (offset < file.bytes) {
+      const bytes = await file.read(offset, SNAPSHOT_SLICE_BYTES);
+      offset += bytes.byteLength;
+      const wrong = restoring.write(bytes);
+      if (wrong !== undefined) throw unreadable(file, offset, wrong);
+    }
+    const wrong = restoring.finish();
+    if (wrong !== undefined) throw unreadable(file, offset, wrong);
+    return restoring.machine(file.meta);
+  } finally {
+    file.release();
+  }
+}
+
+function unreadable(file: SnapshotFile, offset: number, found: string): EngineError {
+  const path = `snapshot at ${file.meta.lastIncludedIndex}`;
+  return new EngineError("CORRUPT", `${path}: ${found}`, { path, offset, expected: "a snapshot stream", found });
+}
+
+export class MachineRestoring implements StateRestoring {
+  readonly #table: PackedTable;
+  readonly #restoring: SnapshotRestoring;
+
+  constructor(random: Random) {
+    this.#table = newTable(random);
+    this.#restoring = new SnapshotRestoring(this.#table);
+  }
+
+  write(bytes: Uint8Array): string | undefined {
+    return this.#restoring.write(bytes);
+  }
+
+  finish(): string | undefined {
+    return this.#restoring.finish();
+  }
+
+  /** After finish() found nothing wrong. */
+  machine(meta: SnapshotMeta): NodeMachine {
+    const kv = this.#restoring.machine({ index: meta.lastIncludedIndex, term: meta.lastIncludedTerm });
+    return { kv, table: this.#table };
+  }
+}

@@ -1,0 +1,296 @@
+/**
+ * Writes of this node's callers on their way through consensus, and those that other members forward to it while it leads.
+ *
+ * A batch is proposed in one term at a time, and its entry carries that term. Entries of a term lie in the log before those of later
+ * ones, so once this node has applied an entry of a later term without having met the batch, the batch can never be applied: it is
+ * proposed again, in the new term, and no caller is told that it may have happened. Forwarding keeps that rule: a leader takes a batch
+ * only in the term that the forwarder named, in the order of its ordinals, each once.
+ *
+ *   1. A forwards batch 7 to leader B in term 4; B crashes; C leads in term 5 and commits its empty entry.
+ *   2. A applies the entry of term 5. Had B's entry with batch 7 survived, A would have applied it before.
+ *   3. A proposes batch 7 again, to C, in term 5. Should B return and still append it in term 4, it cannot be committed.
+ */
+import { BATCH_PREFIX_BYTES, readBatchHeader, writeBatchHeader } from "../core/batch.ts";
+import type { MemberId } from "../core/raft/configuration.ts";
+import { ENTRY_HEADER_BYTES } from "../core/raft/entry.ts";
+import type { Raft } from "../core/raft/raft.ts";
+import { EngineError } from "../errors.ts";
+import type { CallId } from "./boundary.ts";
+import { decodeForward, decodeForwardAck, encodeForward, encodeForwardAck } from "./peer-frames.ts";
+
+interface Batch {
+  readonly call: CallId;
+  readonly commands: number;
+  readonly timeoutMs: number;
+  /** In the node's clock. */
+  readonly deadline: number;
+  record: Uint8Array;
+  /** The term it was proposed or forwarded in; 0 while it waits. */
+  term: number;
+  /** Its place among the batches forwarded in that term; 0 if proposed here. */
+  ordinal: number;
+}
+
+/** What this member, as the leader of `term`, has taken in from another. */
+interface Inflow {
+  readonly term: number;
+  readonly bootId: number;
+  next: number;
+  acked: number;
+}
+
+export interface ProposalsOptions {
+  readonly memberId: MemberId;
+  readonly bootId: number;
+  readonly resendMs: number;
+  readonly requestBytesMax: number;
+  send(to: MemberId, lane: "urgent" | "bulk", frame: readonly Uint8Array[]): boolean;
+  fail(call: CallId, error: EngineError): void;
+}
+
+/** Bytes of batches that wait or are under way; beyond them a call is refused at once. */
+const PENDING_BYTES_MAX = 256 << 20;
+/** Bytes forwarded and not yet taken in by the leader. */
+const FORWARD_BYTES_MAX = 8 << 20;
+
+export class Proposals {
+  readonly #options: ProposalsOptions;
+  readonly #waiting: number[] = [];
+  readonly #batches = new Map<number, Batch>();
+  readonly #calls = new Map<CallId, number>();
+  readonly #inflows = new Map<MemberId, Inflow>();
+  /** Batches forwarded in #forwardTerm, by sequence, in the order of their ordinals, not yet acknowledged as taken in. */
+  #forwarded: { sequence: number; ordinal: number; bytes: number }[] = [];
+  #forwardTerm = 0;
+  #forwardTo: MemberId | undefined;
+  #forwardNext = 1;
+  #forwardBytes = 0;
+  #resendAt = Number.POSITIVE_INFINITY;
+  #nextSequence = 1;
+  #pendingBytes = 0;
+
+  constructor(options: ProposalsOptions) {
+    this.#options = options;
+  }
+
+  get pending(): number {
+    return this.#batches.size;
+  }
+
+  add(call: { readonly call: CallId; readonly record: Uint8Array; readonly commands: number; readonly timeoutMs: number }, now: number): void {
+    if (this.#pendingBytes + call.record.byteLength > PENDING_BYTES_MAX) {
+      this.#options.fail(
+        call.call,
+        new EngineError("OVERLOADED", `more than ${PENDING_BYTES_MAX} bytes of writes are waiting`, {
+          limit: "pendingBytes",
+          max: PENDING_BYTES_MAX,
+          retryAfterMs: 100,
+        }),
+      );
+      return;
+    }
+    const sequence = this.#nextSequence++;
+    this.#pendingBytes += call.record.byteLength;
+    this.#batches.set(sequence, { ...call, deadline: now + call.timeoutMs, term: 0, ordinal: 0 });
+    this.#calls.set(call.call, sequence);
+    this.#waiting.push(sequence);
+  }
+
+  cancel(call: CallId): void {
+    const sequence = this.#calls.get(call);
+    if (sequence !== undefined) this.#forget(sequence);
+  }
+
+  /** Whether the results of this batch, met while applying, are wanted: then its call. */
+  callOf(header: { readonly origin: MemberId; readonly bootId: number; readonly sequence: number }): CallId | undefined {
+    if (header.origin !== this.#options.memberId || header.bootId !== this.#options.bootId) return undefined;
+    return this.#batches.get(header.sequence)?.call;
+  }
+
+  onApplied(header: { readonly sequence: number }): void {
+    this.#forget(header.sequence);
+  }
+
+  /** An entry of this term was applied: what was proposed before it and not met can never be applied, and is proposed anew. */
+  onTermApplied(term: number): void {
+    const again: number[] = [];
+    for (const [sequence, batch] of this.#batches) {
+      if (batch.term === 0 || batch.term >= term) continue;
+      batch.term = 0;
+      batch.ordinal = 0;
+      // The old bytes may still lie in a socket or on their way to the disk.
+      batch.record = batch.record.slice();
+      again.push(sequence);
+    }
+    if (again.length > 0) this.#waiting.unshift(...again);
+    if (this.#forwardTerm < term) this.#resetForwarding(0, undefined);
+  }
+
+  /** The state was replaced by a snapshot: whether what was proposed before is in it, nobody can tell. */
+  onStateReplaced(): void {
+    for (const [sequence, batch] of this.#batches) {
+      if (batch.term === 0) continue;
+      this.#fail(sequence, new EngineError("UNAVAILABLE", "this node took over a snapshot while the write was under way", { reason: "noLeader" }, { mayHaveApplied: true }));
+    }
+  }
+
+  /** Hands on what waits: to Raft where this node leads, else to the leader. */
+  flush(raft: Raft, now: number): void {
+    if (this.#waiting.length > 0) this.#dispatch(raft, now);
+    if (now >= this.#resendAt) this.#resend(raft, now);
+    for (const [origin, inflow] of this.#inflows) {
+      if (inflow.term !== raft.term || raft.role !== "leader") this.#inflows.delete(origin);
+      else if (inflow.acked !== inflow.next) {
+        inflow.acked = inflow.next;
+        this.#options.send(origin, "urgent", encodeForwardAck(inflow));
+      }
+    }
+  }
+
+  #dispatch(raft: Raft, now: number): void {
+    let taken = 0;
+    if (raft.role === "leader") {
+      while (taken < this.#waiting.length && raft.proposalRefusal() === undefined) {
+        const sequence = this.#waiting[taken]!;
+        const batch = this.#batches.get(sequence);
+        if (batch !== undefined) {
+          this.#writeHeader(batch, sequence);
+          const entry = raft.propose(batch.record, "command");
+          if (entry === undefined) break;
+          batch.term = entry.term;
+          batch.ordinal = 0;
+        }
+        taken++;
+      }
+    } else if (raft.leader !== undefined) {
+      if (this.#forwardTerm !== raft.term) this.#resetForwarding(raft.term, raft.leader);
+      while (taken < this.#waiting.length && this.#forwardBytes < FORWARD_BYTES_MAX) {
+        const sequence = this.#waiting[taken]!;
+        const batch = this.#batches.get(sequence);
+        if (batch !== undefined) {
+          this.#writeHeader(batch, sequence);
+          batch.term = raft.term;
+          batch.ordinal = this.#forwardNext++;
+          this.#forwarded.push({ sequence, ordinal: batch.ordinal, bytes: batch.record.byteLength });
+          this.#forwardBytes += batch.record.byteLength;
+          this.#options.send(raft.leader, "bulk", encodeForward({ term: raft.term, ordinal: batch.ordinal, record: batch.record }));
+          if (this.#resendAt === Number.POSITIVE_INFINITY) this.#resendAt = now + this.#options.resendMs;
+        }
+        taken++;
+      }
+    }
+    if (taken > 0) this.#waiting.splice(0, taken);
+  }
+
+  #writeHeader(batch: Batch, sequence: number): void {
+    const { memberId: origin, bootId } = this.#options;
+    writeBatchHeader(batch.record, { origin, bootId, sequence, commands: batch.commands });
+  }
+
+  /** What the leader has not acknowledged as taken in is sent again, in order; it ignores what it has. */
+  #resend(raft: Raft, now: number): void {
+    this.#resendAt = this.#forwarded.length === 0 ? Number.POSITIVE_INFINITY : now + this.#options.resendMs;
+    if (this.#forwardTerm !== raft.term || raft.leader !== this.#forwardTo || this.#forwardTo === undefined) return;
+    for (const { sequence, ordinal } of this.#forwarded) {
+      const batch = this.#batches.get(sequence);
+      // A batch that nobody waits for any more still holds its place: without it the leader would take none of the later ones.
+      const record = batch?.record ?? this.#emptyRecord(sequence);
+      if (!this.#options.send(this.#forwardTo, "bulk", encodeForward({ term: this.#forwardTerm, ordinal, record }))) return;
+    }
+  }
+
+  #emptyRecord(sequence: number): Uint8Array {
+    const record = new Uint8Array(BATCH_PREFIX_BYTES);
+    const { memberId: origin, bootId } = this.#options;
+    writeBatchHeader(record, { origin, bootId, sequence, commands: 0 });
+    return record;
+  }
+
+  /** The link to the leader came up: what was on the old one may be lost. */
+  onLinkUp(peer: MemberId, now: number): void {
+    if (peer === this.#forwardTo && this.#forwarded.length > 0) this.#resendAt = now;
+  }
+
+  onForwardAck(frame: Uint8Array): void {
+    const ack = decodeForwardAck(frame);
+    if (ack === undefined || ack.term !== this.#forwardTerm || ack.bootId !== this.#options.bootId) return;
+    let taken = 0;
+    while (taken < this.#forwarded.length && this.#forwarded[taken]!.ordinal < ack.next) this.#forwardBytes -= this.#forwarded[taken++]!.bytes;
+    if (taken > 0) this.#forwarded.splice(0, taken);
+    if (this.#forwarded.length === 0) this.#resendAt = Number.POSITIVE_INFINITY;
+  }
+
+  /** A batch from another member. It is taken in only by the leader of the term that it names, in order, once. */
+  onForward(from: MemberId, frame: Uint8Array, raft: Raft): void {
+    const forward = decodeForward(frame);
+    if (forward === undefined || raft.role !== "leader" || forward.term !== raft.term) return;
+    const { record } = forward;
+    if (record.byteLength < BATCH_PREFIX_BYTES || record.byteLength > this.#options.requestBytesMax + (4 << 20)) return;
+    const header = readBatchHeader(record.subarray(ENTRY_HEADER_BYTES));
+    if (header === undefined || header.origin !== from) return;
+    let inflow = this.#inflows.get(from);
+    if (inflow === undefined || inflow.term !== forward.term || inflow.bootId !== header.bootId) {
+      inflow = { term: forward.term, bootId: header.bootId, next: 1, acked: 1 };
+      this.#inflows.set(from, inflow);
+    }
+    if (forward.ordinal !== inflow.next) {
+      // Seen before, or sent again too early: say where we are.
+      inflow.acked = -1;
+      return;
+    }
+    // Refused for now (a transfer, too much uncommitted): the forwarder sends it again.
+    if (header.commands > 0 && raft.propose(record, "command") === undefined) return;
+    inflow.next++;
+  }
+
+  /** Fails what has waited too long. Answers when to look again. */
+  expire(now: number, leaderKnown: boolean): number {
+    let next = this.#resendAt;
+    for (const [sequence, batch] of this.#batches) {
+      if (batch.deadline <= now) {
+        const proposed = batch.term !== 0;
+        const waitedFor = proposed ? "quorum" : leaderKnown ? "queue" : "leader";
+        this.#fail(
+          sequence,
+          new EngineError(
+            "TIMEOUT",
+            proposed
+              ? `no majority answered within ${batch.timeoutMs} ms: the write may have been applied; read before you write again`
+              : `no leader took the write within ${batch.timeoutMs} ms: nothing was changed`,
+            { timeoutMs: batch.timeoutMs, waitedFor },
+            { mayHaveApplied: proposed },
+          ),
+        );
+      } else if (batch.deadline < next) next = batch.deadline;
+    }
+    return next;
+  }
+
+  /** The node stops: every caller is told what is known. */
+  failAll(make: (mayHaveApplied: boolean) => EngineError): void {
+    for (const [sequence, batch] of this.#batches) this.#fail(sequence, make(batch.term !== 0));
+  }
+
+  #fail(sequence: number, error: EngineError): void {
+    const batch = this.#batches.get(sequence)!;
+    this.#forget(sequence);
+    this.#options.fail(batch.call, error);
+  }
+
+  #forget(sequence: number): void {
+    const batch = this.#batches.get(sequence);
+    if (batch === undefined) return;
+    this.#batches.delete(sequence);
+    this.#calls.delete(batch.call);
+    this.#pendingBytes -= batch.record.byteLength;
+  }
+
+  #resetForwarding(term: number, to: MemberId | undefined): void {
+    this.#forwardTerm = term;
+    this.#forwardTo = to;
+    this.#forwardNext = 1;
+    this.#forwarded = [];
+    this.#forwardBytes = 0;
+    this.#resendAt = Number.POSITIVE_INFINITY;
+  }
+}

@@ -1,0 +1,36 @@
+/** The real world behind a node: the process's clock and randomness, its disk, its sockets. */
+import { createNodeClock } from "../host/node-clock.ts";
+import { createNodeRandom } from "../host/node-random.ts";
+import { createMemoryStorage } from "../storage/memory-storage.ts";
+import { openDiskStorage } from "../storage/disk-storage.ts";
+import { PeerResolver } from "../transport/peer-resolver.ts";
+import { createTcpTransport } from "../transport/tcp-transport.ts";
+import type { Environment } from "./environment.ts";
+import type { NodeOptions } from "./node-options.ts";
+
+export function createEnvironment(
+  options: NodeOptions,
+  disk: { readonly thread: "worker" | "inline"; readonly diskWorkerUrl: string | undefined },
+): Environment {
+  const clock = createNodeClock();
+  const random = createNodeRandom();
+  return {
+    clock,
+    random,
+    openStorage: ({ unsafeNoFsync }) => {
+      if (options.directory === undefined) return Promise.resolve(createMemoryStorage());
+      return openDiskStorage({
+        directory: options.directory,
+        unsafeNoFsync,
+        thread: disk.thread,
+        segmentBytes: options.logSegmentBytes,
+        ...(disk.diskWorkerUrl === undefined ? {} : { workerUrl: disk.diskWorkerUrl }),
+      });
+    },
+    createTransport: (hello, events) => {
+      const { listen, tls } = options.peer!;
+      const resolver = new PeerResolver({ clock, hosts: options.hosts });
+      return createTcpTransport({ listen, ...(tls === undefined ? {} : { tls }), hello, events, clock, random, resolver });
+    },
+  };
+}

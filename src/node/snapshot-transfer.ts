@@ -1,0 +1,236 @@
+/**
+ * A snapshot on its way to a follower that lacks what the log no longer has (Raft 7). The sender streams the file over a link of its
+ * own and goes back to what was acknowledged when that stalls, so that a lost link costs little. The receiver writes the stream to its
+ * disk and builds the new state from it at the same time; the new state takes the old one's place once the log names the file.
+ */
+import type { MemberId } from "../core/raft/configuration.ts";
+import type { SnapshotMeta } from "../core/raft/message.ts";
+import type { SnapshotFile, SnapshotWriter, Storage } from "../storage/storage.ts";
+import {
+  decodeSnapshotAck,
+  decodeSnapshotChunk,
+  encodeSnapshotAck,
+  encodeSnapshotBegin,
+  encodeSnapshotChunk,
+  type SnapshotBeginFrame,
+} from "./peer-frames.ts";
+import { SNAPSHOT_SLICE_BYTES } from "./snapshot-maker.ts";
+
+/** Bytes on their way and not yet acknowledged. */
+const WINDOW_BYTES = 2 << 20;
+
+export interface SnapshotSenderOptions {
+  readonly to: MemberId;
+  readonly term: number;
+  readonly transfer: number;
+  readonly file: SnapshotFile;
+  readonly stallMs: number;
+  /** Given up after this long without progress. */
+  readonly giveUpMs: number;
+  send(lane: "urgent" | "snapshot", frame: readonly Uint8Array[]): boolean;
+  onDone(installed: boolean): void;
+}
+
+export class SnapshotSender {
+  readonly #options: SnapshotSenderOptions;
+  #sent = 0;
+  #acked = 0;
+  #begun = false;
+  #reading = false;
+  #done = false;
+  #progressAt: number;
+  #retryAt: number;
+
+  constructor(options: SnapshotSenderOptions, now: number) {
+    this.#options = options;
+    this.#progressAt = now;
+    this.#retryAt = now;
+  }
+
+  get transfer(): number {
+    return this.#options.transfer;
+  }
+
+  /** Called once a turn; answers when to call again at the latest. */
+  poll(now: number): number {
+    if (this.#done) return Number.POSITIVE_INFINITY;
+    const { stallMs, giveUpMs, file } = this.#options;
+    if (now - this.#progressAt > giveUpMs) {
+      this.stop(false);
+      return Number.POSITIVE_INFINITY;
+    }
+    if (now >= this.#retryAt) {
+      this.#retryAt = now + stallMs;
+      this.#sent = this.#acked;
+      const { term, transfer } = this.#options;
+      this.#begun = this.#options.send("snapshot", encodeSnapshotBegin({ term, transfer, bytes: file.bytes, meta: file.meta }));
+    }
+    if (this.#begun) this.#pump();
+    return this.#retryAt;
+  }
+
+  #pump(): void {
+    const { file, transfer } = this.#options;
+    if (this.#reading || this.#sent >= file.bytes || this.#sent - this.#acked >= WINDOW_BYTES) return;
+    this.#reading = true;
+    const offset = this.#sent;
+    file.read(offset, SNAPSHOT_SLICE_BYTES).then(
+      (bytes) => {
+        this.#reading = false;
+        if (this.#done || offset !== this.#sent) return;
+        if (this.#options.send("snapshot", encodeSnapshotChunk({ transfer, offset, bytes }))) {
+          this.#sent += bytes.byteLength;
+          this.#pump();
+        }
+      },
+      () => {
+        this.#reading = false;
+        this.stop(false);
+      },
+    );
+  }
+
+  onAck(frame: Uint8Array, now: number): void {
+    const ack = decodeSnapshotAck(frame);
+    if (ack === undefined || ack.transfer !== this.#options.transfer || this.#done) return;
+    if (ack.outcome !== "receiving") return this.stop(ack.outcome === "installed");
+    if (ack.received > this.#acked) {
+      this.#acked = ack.received;
+      this.#sent = Math.max(this.#sent, this.#acked);
+      this.#progressAt = now;
+      this.#retryAt = now + this.#options.stallMs;
+    }
+    this.#pump();
+  }
+
+  stop(installed: boolean): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#options.file.release();
+    this.#options.onDone(installed);
+  }
+}
+
+/** A new state being built from a stream. */
+export interface StateRestoring {
+  /** A text says what is wrong with the bytes. */
+  write(bytes: Uint8Array): string | undefined;
+  finish(): string | undefined;
+}
+
+export interface SnapshotReceiverOptions<Restoring extends StateRestoring> {
+  readonly from: MemberId;
+  readonly begin: SnapshotBeginFrame;
+  readonly storage: Storage;
+  readonly restoring: Restoring;
+  ack(frame: readonly Uint8Array[]): void;
+  /** All is there and verified; whether the log must go too, asked just before it is named. undefined: no longer wanted. */
+  onComplete(): { readonly resetLog: boolean } | undefined;
+  onInstalled(meta: SnapshotMeta, resetLog: boolean, restoring: Restoring): void;
+  onGivenUp(reason: string): void;
+}
+
+/** Takes in one transfer. Chunks out of place are answered with where it stands. */
+export class SnapshotReceiver<Restoring extends StateRestoring> {
+  readonly #options: SnapshotReceiverOptions<Restoring>;
+  readonly #queue: Uint8Array[] = [];
+  #queuedBytes = 0;
+  #writer: SnapshotWriter | undefined;
+  /** The offset that the next chunk must have; what lies between it and #received is queued. */
+  #expected = 0;
+  #received = 0;
+  #busy = false;
+  #done = false;
+  /** True from the moment in which the log is told until it has answered: nothing may be appended meanwhile. */
+  installing = false;
+
+  constructor(options: SnapshotReceiverOptions<Restoring>) {
+    this.#options = options;
+    options.storage.createSnapshot(options.begin.meta).then(
+      (writer) => {
+        if (this.#done) {
+          this.#abandon(writer);
+          return;
+        }
+        this.#writer = writer;
+        this.#acknowledge("receiving");
+      },
+      (error: unknown) => this.giveUp(String(error)),
+    );
+  }
+
+  get from(): MemberId {
+    return this.#options.from;
+  }
+
+  get transfer(): number {
+    return this.#options.begin.transfer;
+  }
+
+  get meta(): SnapshotMeta {
+    return this.#options.begin.meta;
+  }
+
+  /** The sender began again: tell it where we are. */
+  onBeginAgain(): void {
+    if (!this.#done && this.#writer !== undefined) this.#acknowledge("receiving");
+  }
+
+  onChunk(frame: Uint8Array): void {
+    const chunk = decodeSnapshotChunk(frame);
+    if (chunk === undefined || chunk.transfer !== this.transfer || this.#done || this.#writer === undefined) return;
+    if (chunk.offset !== this.#expected || chunk.bytes.byteLength === 0 || this.#queuedBytes > WINDOW_BYTES) return;
+    this.#expected += chunk.bytes.byteLength;
+    if (this.#expected > this.#options.begin.bytes) return this.giveUp("the stream is longer than it said");
+    this.#queue.push(chunk.bytes);
+    this.#queuedBytes += chunk.bytes.byteLength;
+    if (!this.#busy) this.#drain(this.#writer).catch((error: unknown) => this.giveUp(String(error)));
+  }
+
+  async #drain(writer: SnapshotWriter): Promise<void> {
+    const { begin, restoring } = this.#options;
+    this.#busy = true;
+    for (;;) {
+      const bytes = this.#queue.shift();
+      if (bytes === undefined) break;
+      const wrong = restoring.write(bytes);
+      if (wrong !== undefined) return this.giveUp(wrong);
+      await writer.write(bytes);
+      if (this.#done) return;
+      this.#queuedBytes -= bytes.byteLength;
+      this.#received += bytes.byteLength;
+      this.#acknowledge("receiving");
+    }
+    this.#busy = false;
+    if (this.#received < begin.bytes) return;
+    const wrong = restoring.finish();
+    if (wrong !== undefined) return this.giveUp(wrong);
+    const wanted = this.#options.onComplete();
+    if (wanted === undefined) return this.giveUp("the log has passed it");
+    this.#busy = true;
+    this.installing = true;
+    await writer.commit(wanted);
+    if (this.#done) return;
+    this.installing = false;
+    this.#done = true;
+    this.#options.onInstalled(begin.meta, wanted.resetLog, restoring);
+    this.#acknowledge("installed");
+  }
+
+  giveUp(reason: string): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.installing = false;
+    this.#acknowledge("refused");
+    if (this.#writer !== undefined) this.#abandon(this.#writer);
+    this.#options.onGivenUp(reason);
+  }
+
+  #abandon(writer: SnapshotWriter): void {
+    writer.abandon().catch(() => {}); // A temporary file that could not be removed now is removed at the next opening.
+  }
+
+  #acknowledge(outcome: "receiving" | "installed" | "refused"): void {
+    this.#options.ack(encodeSnapshotAck({ transfer: this.transfer, received: this.#received, outcome }));
+  }
+}
