@@ -58,19 +58,19 @@ export function toInterval(range: KeyRange): KeyInterval {
   if (has("prefix")) {
     if (given.prefix === undefined) throw invalidArgument("prefix", "it is undefined; everything is { all: true }");
     if (has("end")) throw invalidArgument("range", "a prefix has no end");
-    const start = toBytes(given.prefix, "prefix").slice();
+    const start = new Uint8Array(toBytes(given.prefix, "prefix"));
     if (start.byteLength === 0) throw invalidArgument("prefix", "it is empty; everything is { all: true }");
     return { start, end: prefixEnd(start) };
   }
   if (given.start === undefined) throw invalidArgument("start", "it is undefined; everything is { all: true }");
   if (has("end") && given.end === undefined) throw invalidArgument("end", "it is undefined; leave it out for a range to the last key");
-  const start = toBytes(given.start, "start").slice();
-  return { start, end: given.end === undefined ? undefined : toBytes(given.end, "end").slice() };
+  const start = new Uint8Array(toBytes(given.start, "start"));
+  return { start, end: given.end === undefined ? undefined : new Uint8Array(toBytes(given.end, "end")) };
 }
 
 export function toTargetInterval(target: Target): KeyInterval {
   if (!isKey(target)) return toInterval(target);
-  const start = toKey(target).slice();
+  const start = new Uint8Array(toKey(target));
   const end = new Uint8Array(start.byteLength + 1);
   end.set(start);
   return { start, end };

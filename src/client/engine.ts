@@ -255,7 +255,7 @@ export class LocalEngine implements Engine {
     if (consistency !== "linearizable" && this.#mayReadShared(consistency, minRevision)) {
       const hit = this.#shared.get(bytes);
       if (hit === undefined) return Promise.resolve(undefined);
-      if (hit !== "retry") return Promise.resolve(createKeyValue({ key: Uint8Array.prototype.slice.call(bytes), ...hit }));
+      if (hit !== "retry") return Promise.resolve(createKeyValue({ key: new Uint8Array(bytes), ...hit }));
     }
     return this.#abortable(signal, false, (resolve, reject) => {
       this.#calls.read(
@@ -296,7 +296,7 @@ export class LocalEngine implements Engine {
     if (!Array.isArray(keys)) throw invalidArgument("keys", "an array of keys is wanted");
     if (keys.length === 0) return [];
     if (options.revision !== undefined) return Promise.all(keys.map((key) => this.#getAt(key, options)));
-    const bytes = keys.map((key) => toKey(key as Key).slice());
+    const bytes = keys.map((key) => new Uint8Array(toKey(key as Key)));
     const { call, answers } = this.#calls.readMany(bytes, read);
     const kvs = await this.#cancellable(options.signal, call, answers);
     return kvs.map((kv) => (kv === undefined ? undefined : createKeyValue(kv)));

@@ -2,7 +2,7 @@
  * A watch at its consumer. What the node has sent and nobody has read yet is bounded by credit: the consumer's reading gives bytes back, and
  * a consumer that does not read is served on from history later.
  */
-import { decodeEvent } from "../core/kv/watch-event.ts";
+import { decodeWatchEvent } from "../core/kv/watch-event.ts";
 import { decodeKv } from "../core/kv/result.ts";
 import { EngineError, fromWire, type WireError } from "../errors.ts";
 import type { FromNode, ToNode } from "../node/boundary.ts";
@@ -168,7 +168,7 @@ function decodeBatch({ what, bytes, count, revision }: Watched): WatchBatch {
   let offset = 0;
   const events: WatchEvent[] = [];
   for (let i = 0; i < count; i++) {
-    const event = decodeEvent(bytes, offset);
+    const event = decodeWatchEvent(bytes, offset);
     offset = event.next;
     const prevKv = event.prevKv === undefined ? undefined : createKeyValue(event.prevKv);
     if (event.kind === "put") events.push({ kind: "put", kv: createKeyValue(event.kv), created: event.created, prevKv });

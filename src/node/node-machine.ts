@@ -1,10 +1,10 @@
 /** The state machine of a node with the memory that it keeps its data in, made new, from the newest snapshot, or from a stream. */
 import { KvMachine } from "../core/kv/machine.ts";
-import { SnapshotRestoring } from "../core/kv/snapshot-restoring.ts";
+import { SnapshotFault, SnapshotRestoring } from "../core/kv/snapshot-stream.ts";
 import { createTable, type PackedTable } from "../core/kv/table/packed-table.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import type { RecoveredLog } from "../core/raft/ready.ts";
-import { EngineError } from "../errors.ts";
+import { assert, EngineError } from "../errors.ts";
 import type { Random } from "../host/random.ts";
 import type { SnapshotFile, Storage } from "../storage/storage.ts";
 import type { NodeOptions } from "./node-options.ts";
@@ -41,9 +41,9 @@ export async function restoreMachine(storage: Storage, options: NodeOptions, ran
       const wrong = restoring.write(bytes);
       if (wrong !== undefined) throw unreadable(file, offset, wrong);
     }
-    const wrong = restoring.finish();
+    const wrong = restoring.finish(file.meta);
     if (wrong !== undefined) throw unreadable(file, offset, wrong);
-    return restoring.machine(file.meta);
+    return restoring.machine;
   } finally {
     file.release();
   }
@@ -54,26 +54,35 @@ function unreadable(file: SnapshotFile, offset: number, found: string): EngineEr
   return new EngineError("CORRUPT", `${path}: ${found}`, { path, offset, expected: "a snapshot stream", found });
 }
 
+/** A state being built from a snapshot stream. */
 export class MachineRestoring implements StateRestoring {
   readonly #table: PackedTable;
   readonly #restoring: SnapshotRestoring;
+  #kv: KvMachine | undefined;
 
   constructor(random: Random) {
     this.#table = newTable(random);
-    this.#restoring = new SnapshotRestoring(this.#table);
+    this.#restoring = new SnapshotRestoring({ table: this.#table });
   }
 
   write(bytes: Uint8Array): string | undefined {
-    return this.#restoring.write(bytes);
+    return describe(this.#restoring.write(bytes));
   }
 
-  finish(): string | undefined {
-    return this.#restoring.finish();
+  finish(meta: SnapshotMeta): string | undefined {
+    const finished = this.#restoring.finish({ index: meta.lastIncludedIndex, term: meta.lastIncludedTerm });
+    if (finished instanceof SnapshotFault) return describe(finished);
+    this.#kv = finished;
+    return undefined;
   }
 
   /** After finish() found nothing wrong. */
-  machine(meta: SnapshotMeta): NodeMachine {
-    const kv = this.#restoring.machine({ index: meta.lastIncludedIndex, term: meta.lastIncludedTerm });
-    return { kv, table: this.#table };
+  get machine(): NodeMachine {
+    assert(this.#kv !== undefined, "a state is used once it is whole");
+    return { kv: this.#kv, table: this.#table };
   }
+}
+
+function describe(fault: SnapshotFault | undefined): string | undefined {
+  return fault === undefined ? undefined : `the snapshot stream is wrong at byte ${fault.offset}: ${fault.reason}`;
 }

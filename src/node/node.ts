@@ -319,8 +319,6 @@ export class Node {
     if (type < FRAME_FORWARD) {
       const message = decodeMessage(bytes, { from, to: this.#identity.memberId });
       if (message === undefined) return;
-      // The log is about to be replaced: what is appended now would land in the wrong one. The leader sends it again.
-      if (message.kind === "AppendEntries" && this.#receiver?.installing === true) return;
       raft.step(message);
       return;
     }
@@ -499,7 +497,7 @@ export class Node {
     }
     const pinned = this.#pins.get(call.pinned);
     if (pinned !== undefined) pinned.usedAt = this.#turnNow;
-    const reading = this.#machine.kv.range(request, call.bytesMax === 0 ? {} : { bytesMax: call.bytesMax, page: true, pin: pinned?.pin });
+    const reading = this.#machine.kv.range(request, call.bytesMax === 0 ? {} : { bytesMax: call.bytesMax });
     const finish = (finished: RangeReading): void => {
       const result = finished.result();
       if ("refused" in result) {
@@ -587,16 +585,16 @@ export class Node {
       restoring: new MachineRestoring(this.#environment.random),
       ack: (frame) => this.#transport?.send(from, "urgent", frame),
       onComplete: () => {
-        if (this.#maker!.running || this.#raft === undefined || this.#raft.commitIndex >= begin.meta.lastIncludedIndex) return undefined;
-        return { resetLog: this.#raft.termAt(begin.meta.lastIncludedIndex) !== begin.meta.lastIncludedTerm };
+        return this.#maker!.running ? undefined : this.#raft?.beginSnapshotInstall(begin.meta);
       },
       onInstalled: (meta, resetLog, restoring) => {
         this.#receiver = undefined;
         if (this.#phase === "closed" || this.#phase === "failed") return;
-        this.#later(() => this.#install(restoring.machine(meta)));
+        this.#later(() => this.#install(restoring.machine));
         this.#raft!.onSnapshotInstalled(meta, resetLog);
       },
       onGivenUp: () => {
+        this.#raft?.abandonSnapshotInstall();
         if (this.#receiver === receiver) this.#receiver = undefined;
       },
     });

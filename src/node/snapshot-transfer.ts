@@ -115,7 +115,8 @@ export class SnapshotSender {
 export interface StateRestoring {
   /** A text says what is wrong with the bytes. */
   write(bytes: Uint8Array): string | undefined;
-  finish(): string | undefined;
+  /** All is written. */
+  finish(meta: SnapshotMeta): string | undefined;
 }
 
 export interface SnapshotReceiverOptions<Restoring extends StateRestoring> {
@@ -203,7 +204,7 @@ export class SnapshotReceiver<Restoring extends StateRestoring> {
     }
     this.#busy = false;
     if (this.#received < begin.bytes) return;
-    const wrong = restoring.finish();
+    const wrong = restoring.finish(begin.meta);
     if (wrong !== undefined) return this.giveUp(wrong);
     const wanted = this.#options.onComplete();
     if (wanted === undefined) return this.giveUp("the log has passed it");
