@@ -24,7 +24,8 @@ export function contextOptions(config: TlsConfig): SecureContextOptions {
 
 /** Throws INVALID_ARGUMENT for texts that are no certificate, no key, or do not belong together. */
 export function createPeerContext(config: TlsConfig): SecureContext {
-  if (config.ca.length === 0) throw invalidTls("`ca` is empty: without it nobody could be told from a member");
+  // Node takes an empty text for one that is not given.
+  for (const part of ["cert", "key", "ca"] as const) if (config[part].length === 0) throw invalidTls(`\`${part}\` is empty`);
   try {
     return createSecureContext(contextOptions(config));
   } catch (error) {

@@ -52,6 +52,8 @@ export interface WatchOutput {
   readonly more: boolean;
 }
 
+/** What an output costs its watcher beside its bytes. Credit that is given back counts it too. */
+export const WATCH_OUTPUT_BYTES = 64;
 /** A reset is one output up to this size, and parts of about this size beyond. */
 export const RESET_BYTES_MAX = 16_777_216;
 /** Records that a watcher which is behind reads before the next one has its turn. */
@@ -169,7 +171,10 @@ export class WatchHub {
     if (watcher.queued) this.queue = this.queue.filter((other) => other !== watcher);
   }
 
-  /** Allows so many more bytes of output. An output is whole: the last one may pass the credit, and the next waits until it is paid. */
+  /**
+   * Allows so many more bytes of output, of which each costs WATCH_OUTPUT_BYTES and what it holds. An output is whole: the last one may pass
+   * the credit, and the next waits until that is paid.
+   */
   credit(id: number, bytes: number): void {
     const watcher = this.watchers.get(id);
     if (watcher === undefined) return;
@@ -177,7 +182,7 @@ export class WatchHub {
     if (watcher.audience === undefined) this.enqueue(watcher);
   }
 
-  /** Asks for one "progress" as soon as all that there is now has been told. Costs no credit. */
+  /** Asks for one "progress" as soon as all that there is now has been told. It comes without credit too. */
   requestProgress(id: number): void {
     const watcher = this.watchers.get(id);
     if (watcher === undefined) return;
@@ -547,9 +552,9 @@ export class WatchHub {
 
   /** A reset whose reader takes too long lets go of its revision, and begins anew when the reader goes on. */
   private dropLateResets(): void {
-    const { revision, history, table } = this.machine;
+    const { revision, compactRevision, history, table } = this.machine;
     for (const watcher of this.resetting) {
-      if (watcher.pin === undefined) continue;
+      if (watcher.pin === undefined || watcher.pin.revision >= compactRevision) continue;
       const isLate =
         revision - watcher.pin.revision > HELD_HISTORIES_MAX * history.revisionsMax || table.historyBytes > HELD_HISTORIES_MAX * history.bytesMax;
       if (!isLate) continue;
@@ -570,7 +575,7 @@ export class WatchHub {
     count: number,
     more = false,
   ): void {
-    watcher.creditBytes -= bytes.length;
+    watcher.creditBytes -= bytes.length + WATCH_OUTPUT_BYTES;
     this.outputs.push({
       id: watcher.request.id,
       kind,

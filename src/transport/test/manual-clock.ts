@@ -33,6 +33,13 @@ export class ManualClock implements Clock {
     return this.#timers.size;
   }
 
+  /** How long until the next timer is due; infinite if none waits. */
+  get untilNextMs(): number {
+    let soonestMs = Number.POSITIVE_INFINITY;
+    for (const { dueMs } of this.#timers) soonestMs = Math.min(soonestMs, dueMs - this.#nowMs);
+    return soonestMs;
+  }
+
   /** Runs what is due until then, in the order of the due times. */
   advance(byMs: number): void {
     const untilMs = this.#nowMs + byMs;

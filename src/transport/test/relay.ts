@@ -1,5 +1,5 @@
 /** A cable that a test can cut: relays connections to a member, so that one direction of a pair can be broken or frozen by itself. */
-import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 
 export class Relay {
   readonly #target: string;
@@ -7,7 +7,7 @@ export class Relay {
   #isCut = false;
   /** Connections that came in, those of a cut cable included. */
   dials = 0;
-  readonly #server = createServer((near) => {
+  readonly #server: Server = createServer((near) => {
     this.dials += 1;
     this.#keep(near);
     if (this.#isCut) {

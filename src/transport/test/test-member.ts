@@ -1,6 +1,6 @@
 /** A member of a test: a real transport on loopback, everything that it reported, and waiting for a report. */
 import assert from "node:assert/strict";
-import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { createNodeClock } from "../../host/node-clock.ts";
 import { createNodeRandom } from "../../host/node-random.ts";
 import { encodeFrame, FrameReader, type FrameLane } from "../frame.ts";
@@ -46,7 +46,7 @@ export class TestMember {
   /** "up ID", "down ID", "refused ID: REASON", in order. */
   readonly reports: string[] = [];
   /** By peer. */
-  readonly hellos = new Map<string, Hello>();
+  readonly hellos: Map<string, Hello> = new Map();
   hello: Hello;
   judge: (hello: Hello) => string | undefined = () => undefined;
   #transport: TcpTransport | undefined;
@@ -174,7 +174,7 @@ export class RawPeer {
 /** Listens like a member, and hands over each connection as it is accepted. */
 export class RawListener {
   readonly peers: RawPeer[] = [];
-  readonly #server = createServer((socket) => {
+  readonly #server: Server = createServer((socket) => {
     const peer = new RawPeer(socket);
     this.peers.push(peer);
     this.onPeer(peer);

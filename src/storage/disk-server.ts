@@ -1,0 +1,274 @@
+/**
+ * A member's disk as a synchronous server: a request in, its file calls made, the reply out. It knows nothing of threads, queues or time;
+ * disk-queue.ts decides what runs when, and the simulator runs it under virtual time. After a fatal error every request is answered
+ * with that error.
+ */
+import type { Entry } from "../core/raft/entry.ts";
+import { EngineError, invalidArgument, toWire } from "../errors.ts";
+import type { WireError } from "../errors.ts";
+import { FileError } from "../host/file-system.ts";
+import type { FileSystem } from "../host/file-system.ts";
+import type { Random } from "../host/random.ts";
+import type { AppendRequest, DiskGauges, DiskProgress, DiskReply, DiskRequest, DiskValue, RecoveredWire } from "./disk-protocol.ts";
+import { loadIdentity, saveIdentity } from "./identity-file.ts";
+import { foundingBase, SEGMENT_BYTES, SEGMENT_BYTES_MIN, SLICE_BYTES, SegmentLog } from "./segment-log.ts";
+import type { SegmentLogOptions } from "./segment-log.ts";
+import { recoverLog } from "./segment-recovery.ts";
+import { SnapshotStore } from "./snapshot-store.ts";
+import type { StoredSnapshot } from "./snapshot-store.ts";
+import { corrupt, diskError, isNoSpace } from "./storage-failure.ts";
+
+export interface DiskServerOptions {
+  /** Nonces of segments and names of files: nothing secret, but nothing that a caller can foresee. */
+  readonly random: Random;
+  /** Default 64 MiB; at least 4 KiB. */
+  readonly segmentBytes?: number;
+  /** Monotonic milliseconds, for the sync time that is reported. Default: none is. */
+  now?(): number;
+  /** Called during "open", at most once for each slice's worth of log. */
+  onProgress?(progress: DiskProgress): void;
+}
+
+export interface DiskServer {
+  handle(request: DiskRequest): DiskReply;
+  /** Several appends as one group with one sync. All of them succeed or all fail. */
+  handleAppends(requests: readonly AppendRequest[]): DiskReply[];
+  /**
+   * One slice of work that nobody waits for; answers whether there is more. To be called when no request waits, and with `onlyUrgent` between
+   * requests that never cease. Nothing depends on it but speed, and on how early a full disk is met.
+   */
+  background(onlyUrgent: boolean): boolean;
+  /** The error that ended it, if one did. */
+  readonly failure: WireError | undefined;
+}
+
+export function createDiskServer(made: {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly options: DiskServerOptions;
+}): DiskServer {
+  return new SynchronousDisk(made.fileSystem, made.directory, made.options);
+}
+
+class SynchronousDisk implements DiskServer {
+  readonly #fileSystem: FileSystem;
+  readonly #directory: string;
+  readonly #options: DiskServerOptions;
+  readonly #logOptions: SegmentLogOptions;
+  readonly #snapshots: SnapshotStore;
+  #log: SegmentLog | undefined;
+  #spareBytes = 0;
+  #opened = false;
+  #closed = false;
+  failure: WireError | undefined;
+
+  constructor(fileSystem: FileSystem, directory: string, options: DiskServerOptions) {
+    this.#fileSystem = fileSystem;
+    this.#directory = directory;
+    this.#options = options;
+    const segmentBytes = Math.max(SEGMENT_BYTES_MIN, options.segmentBytes ?? SEGMENT_BYTES);
+    this.#logOptions = { fileSystem, directory, segmentBytes, random: options.random, now: options.now ?? ((): number => 0) };
+    this.#snapshots = new SnapshotStore({ fileSystem, directory, random: options.random });
+  }
+
+  handle(request: DiskRequest): DiskReply {
+    const { id } = request;
+    if (request.kind === "close") {
+      this.#close();
+      return { id };
+    }
+    if (this.failure !== undefined) return { id, error: this.failure, fatal: true };
+    try {
+      const value = this.#answer(request);
+      return { id, value, gauges: this.#gauges() };
+    } catch (error) {
+      return this.#refuse(id, error, request.kind);
+    }
+  }
+
+  handleAppends(requests: readonly AppendRequest[]): DiskReply[] {
+    if (this.failure !== undefined) return requests.map(({ id }) => ({ id, error: this.failure!, fatal: true }));
+    try {
+      this.#running().append(requests.map((request) => request.records));
+      const gauges = this.#gauges();
+      return requests.map(({ id }) => ({ id, gauges }));
+    } catch (error) {
+      return requests.map(({ id }) => this.#refuse(id, error, "append"));
+    }
+  }
+
+  background(onlyUrgent: boolean): boolean {
+    if (this.failure !== undefined || this.#log === undefined || this.#closed) return false;
+    try {
+      return this.#log.background(onlyUrgent);
+    } catch (error) {
+      this.#refuse(0, error, "background");
+      return false;
+    }
+  }
+
+  #answer(request: Exclude<DiskRequest, { kind: "close" }>): DiskValue {
+    switch (request.kind) {
+      case "open":
+        return this.#open(request.tailBytesMax);
+      case "append":
+        this.#running().append([request.records]);
+        return undefined;
+      case "found": {
+        if (this.#log !== undefined) throw invalidArgument("found", "the log has a base already");
+        this.#log = SegmentLog.begin(this.#logOptions, foundingBase(request.meta), this.#spareBytes);
+        return undefined;
+      }
+      case "nameSnapshot": {
+        const base = { meta: request.meta, file: request.file };
+        if (this.#log === undefined) this.#log = SegmentLog.begin(this.#logOptions, base, this.#spareBytes);
+        else if (request.resetLog) this.#log.reset(base);
+        else this.#log.nameBase(base);
+        return undefined;
+      }
+      case "read": {
+        const { from, through, bytesMax } = request;
+        const log = this.#running();
+        if (!(from >= log.state.firstIndex && from <= through && through <= log.state.lastIndex)) {
+          throw invalidArgument("range", `${from} to ${through} is not in the log, which is ${log.state.firstIndex} to ${log.state.lastIndex}`);
+        }
+        return log.read({ from, through, bytesMax });
+      }
+      case "discard":
+        this.#running().discard(request.through);
+        return undefined;
+      case "saveIdentity":
+        saveIdentity(this.#fileSystem, this.#directory, request.bytes);
+        return undefined;
+      case "createSnapshot":
+        return this.#snapshots.create(request.meta);
+      case "writeSnapshot":
+        this.#snapshots.write(request.writer, request.bytes);
+        return undefined;
+      case "finishSnapshot":
+        return this.#snapshots.finish(request.writer);
+      case "abandonSnapshot":
+        this.#snapshots.abandon(request.writer);
+        return undefined;
+      case "readSnapshot":
+        return this.#snapshots.read(request.file, { offset: request.offset, bytesMax: request.bytesMax });
+      case "removeSnapshot":
+        this.#snapshots.remove(request.file);
+        return undefined;
+    }
+  }
+
+  #open(tailBytesMax: number): RecoveredWire {
+    if (this.#opened) throw invalidArgument("open", "it is open already");
+    this.#opened = true;
+    this.#fileSystem.makeDirectory(this.#directory);
+    const identity = loadIdentity(this.#fileSystem, this.#directory);
+    let reported = 0;
+    const { log, spareBytes, tail, configurationEntries } = recoverLog(this.#logOptions, {
+      tailBytesMax,
+      onProgress: (bytes, bytesMax) => {
+        if (bytes - reported < SLICE_BYTES && bytes < bytesMax) return;
+        reported = bytes;
+        this.#options.onProgress?.({ bytes, bytesMax });
+      },
+    });
+    this.#log = log;
+    this.#spareBytes = spareBytes;
+    if (log === undefined) {
+      this.#snapshots.removeOthers(null);
+      return { identity, log: undefined, snapshot: undefined };
+    }
+    const { state } = log;
+    const { file, meta } = state.base;
+    let snapshot: StoredSnapshot | undefined;
+    if (file !== null) {
+      snapshot = this.#snapshots.inspect(file);
+      if (snapshot.meta.lastIncludedIndex !== meta.lastIncludedIndex || snapshot.meta.lastIncludedTerm !== meta.lastIncludedTerm) {
+        throw corrupt({
+          path: `${this.#directory}/${file}`,
+          offset: 0,
+          expected: `a snapshot of entry ${meta.lastIncludedIndex}`,
+          found: `one of entry ${snapshot.meta.lastIncludedIndex}`,
+        });
+      }
+    }
+    this.#snapshots.removeOthers(file);
+    return {
+      identity,
+      snapshot,
+      log: {
+        vote: state.vote,
+        base: meta,
+        firstIndex: state.firstIndex,
+        lastIndex: state.lastIndex,
+        terms: state.terms.runs,
+        configurationEntries: configurationEntries.map((entry) => entry.record),
+        tail: packEntries(tail),
+      },
+    };
+  }
+
+  #running(): SegmentLog {
+    if (this.#log === undefined) throw invalidArgument("log", "it has no base yet");
+    return this.#log;
+  }
+
+  #gauges(): DiskGauges {
+    const log = this.#log;
+    if (log === undefined) return { firstIndex: 0, logBytes: 0, diskBytes: this.#snapshots.diskBytes, syncMs: 0 };
+    return {
+      firstIndex: log.state.firstIndex,
+      logBytes: log.bytesBehindBase,
+      diskBytes: log.diskBytes + this.#snapshots.diskBytes,
+      syncMs: log.syncMs,
+    };
+  }
+
+  #refuse(id: number, error: unknown, kind: DiskRequest["kind"] | "background"): DiskReply {
+    if (error instanceof FileError) {
+      const wire = toWire(diskError(error, this.#gauges().diskBytes));
+      // A snapshot that the disk has no room for is given up; the log goes on.
+      const isSnapshot = kind === "createSnapshot" || kind === "writeSnapshot" || kind === "finishSnapshot";
+      if (isSnapshot && isNoSpace(error)) return { id, error: wire, gauges: this.#gauges() };
+      this.failure ??= wire;
+      return { id, error: this.failure, fatal: true };
+    }
+    // Anything else is a crash of the simulated machine, or a bug: not ours to answer.
+    if (!EngineError.is(error)) throw error;
+    const wire = toWire(error);
+    if (error.code === "INVALID_ARGUMENT") return { id, error: wire, gauges: this.#gauges() };
+    this.failure ??= wire;
+    return { id, error: this.failure, fatal: true };
+  }
+
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      this.#snapshots.close();
+      this.#log?.close();
+    } catch (error) {
+      // Everything acknowledged was synced; what closing says changes nothing.
+      if (!(error instanceof FileError)) throw error;
+    }
+  }
+}
+
+const PACK_BYTES = 1024 * 1024;
+
+/** Entries one behind the other, in buffers of about a megabyte, so that a few entries that are kept do not hold all the rest. */
+function packEntries(entries: readonly Entry[]): Uint8Array[] {
+  const packed: Uint8Array[] = [];
+  for (let at = 0; at < entries.length; ) {
+    let bytes = entries[at]!.record.byteLength;
+    let end = at + 1;
+    while (end < entries.length && bytes + entries[end]!.record.byteLength <= PACK_BYTES) bytes += entries[end++]!.record.byteLength;
+    const buffer = new Uint8Array(bytes);
+    for (let position = 0; at < end; at++) {
+      buffer.set(entries[at]!.record, position);
+      position += entries[at]!.record.byteLength;
+    }
+    packed.push(buffer);
+  }
+  return packed;
+}

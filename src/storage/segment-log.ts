@@ -1,0 +1,447 @@
+/**
+ * The write-ahead log: groups of records in segment files, one sync each (Raft 5: what must be on disk before it is answered). A group is
+ * not written before the sync of the one before it has returned, so of all groups only the last can be torn. After any failed call the
+ * log is of no further use: a failed sync says nothing about what the disk holds, and is not tried again. Recovery is in
+ * segment-recovery.ts, the thread in disk-thread.ts.
+ */
+import type { SnapshotMeta } from "../core/raft/message.ts";
+import { assert } from "../errors.ts";
+import type { FileHandle, FileSystem } from "../host/file-system.ts";
+import type { Random } from "../host/random.ts";
+import { GroupIndex } from "./group-index.ts";
+import {
+  GROUP_HEADER_BYTES,
+  RECORD_BASE,
+  RECORD_ENTRY,
+  RECORD_HEAD,
+  RECORD_HEADER_BYTES,
+  jsonGroup,
+  readGroupHeader,
+  roundUpToSector,
+  sealGroup,
+  verifyGroup,
+} from "./log-format.ts";
+import { LogState } from "./log-state.ts";
+import type { LogBase, SegmentHead } from "./log-state.ts";
+import { describe, segmentPath } from "./segment.ts";
+import type { Segment } from "./segment.ts";
+import { corrupt } from "./storage-failure.ts";
+
+export interface SegmentLogOptions {
+  readonly fileSystem: FileSystem;
+  readonly directory: string;
+  readonly segmentBytes: number;
+  readonly random: Random;
+  /** Monotonic milliseconds, for `syncMs` alone. */
+  now(): number;
+}
+
+/** What a slice of background work writes at most. */
+export const SLICE_BYTES: number = 256 * 1024;
+export const SEGMENT_BYTES: number = 64 * 1024 * 1024;
+export const SEGMENT_BYTES_MIN: number = 4096;
+/** How far ahead of the last group the segment in use is filled with zeros. */
+const ZERO_AHEAD_BYTES = 2 * 1024 * 1024;
+const ZERO_AHEAD_URGENT_BYTES = 512 * 1024;
+const ZEROS = new Uint8Array(SLICE_BYTES);
+
+/** The next segment, filled with zeros while the one in use fills up. */
+export const SPARE_NAME = "spare";
+const HEAD_TEMP_NAME = "head.tmp";
+
+export class SegmentLog {
+  readonly #options: SegmentLogOptions;
+  #state: LogState;
+  readonly #index: GroupIndex;
+  readonly #segments: Segment[];
+  #groupNumber: number;
+  /** Where the file of the last segment is already written, with groups or zeros. */
+  #zeroedTo: number;
+  #spareBytes: number;
+  #spareFile: FileHandle | undefined;
+  /** Zeros met ENOSPC: no more are written, the log itself goes on while it can. */
+  #zeroing = true;
+  syncMs = 0;
+
+  /** What recovery found, or begin() made; the last segment is open for writing. */
+  constructor(
+    options: SegmentLogOptions,
+    found: {
+      readonly state: LogState;
+      readonly index: GroupIndex;
+      readonly segments: Segment[];
+      readonly groupNumber: number;
+      readonly spareBytes: number;
+    },
+  ) {
+    this.#options = options;
+    this.#state = found.state;
+    this.#index = found.index;
+    this.#segments = found.segments;
+    this.#groupNumber = found.groupNumber;
+    this.#spareBytes = found.spareBytes;
+    this.#zeroedTo = this.#current.fileBytes;
+  }
+
+  /** Begins a log that holds nothing but its base. */
+  static begin(options: SegmentLogOptions, base: LogBase, spareBytes: number): SegmentLog {
+    const head: SegmentHead = {
+      segment: 1,
+      previous: 0,
+      lastIndex: base.meta.lastIncludedIndex,
+      lastTerm: base.meta.lastIncludedTerm,
+      vote: { term: 0, votedFor: null },
+      base,
+    };
+    const segment = createSegment(options, { head, groupNumber: 1, from: undefined });
+    return new SegmentLog(options, { state: new LogState(head), index: new GroupIndex(), segments: [segment], groupNumber: 1, spareBytes });
+  }
+
+  get state(): LogState {
+    return this.#state;
+  }
+
+  get #current(): Segment {
+    return this.#segments[this.#segments.length - 1]!;
+  }
+
+  /** Of all files of the log. */
+  get diskBytes(): number {
+    let bytes = this.#spareBytes;
+    for (const segment of this.#segments) bytes += segment.fileBytes;
+    return bytes;
+  }
+
+  /** Of the groups from the one that holds the first entry behind the base to the end. */
+  get bytesBehindBase(): number {
+    const { lastIncludedIndex } = this.#state.base.meta;
+    if (lastIncludedIndex >= this.#state.lastIndex) return 0;
+    const item = this.#index.find(lastIncludedIndex + 1);
+    if (item < 0) return 0;
+    const at = this.#index.locationOf(item);
+    let bytes = -at.offset;
+    for (const segment of this.#segments) if (segment.number >= at.segment) bytes += segment.usedBytes;
+    return bytes;
+  }
+
+  /**
+   * Writes one group and syncs it. Each part is records with GROUP_HEADER_BYTES of room in front, which is written to. The parts become
+   * durable together, in their order.
+   */
+  append(parts: readonly Uint8Array[]): void {
+    const joined = parts.map((part, at) => (at === 0 ? part : part.subarray(GROUP_HEADER_BYTES)));
+    this.#writeGroup(joined);
+  }
+
+  /** Names the state that recovery starts from. The log must hold its last index, in its term. */
+  nameBase(base: LogBase): void {
+    const { lastIncludedIndex, lastIncludedTerm } = base.meta;
+    assert(
+      lastIncludedIndex >= this.#state.firstIndex - 1 && lastIncludedIndex <= this.#state.lastIndex,
+      "a snapshot that keeps the log ends inside it",
+    );
+    assert(this.#state.terms.at(lastIncludedIndex) === lastIncludedTerm, "a snapshot that keeps the log has the log's term at its last index");
+    assert(lastIncludedIndex >= this.#state.base.meta.lastIncludedIndex, "a snapshot is not older than the one before it");
+    this.#writeGroup([jsonGroup(RECORD_BASE, base)]);
+  }
+
+  /**
+   * Drops the whole log and begins it again at `base`. The head of a new segment with nothing before it says so: once that file has its
+   * name, the older ones mean nothing.
+   */
+  reset(base: LogBase): void {
+    const { vote } = this.#state;
+    const head: SegmentHead = {
+      segment: this.#current.number + 1,
+      previous: 0,
+      lastIndex: base.meta.lastIncludedIndex,
+      lastTerm: base.meta.lastIncludedTerm,
+      vote: { term: vote.term, votedFor: vote.votedFor ?? null },
+      base,
+    };
+    const old = this.#segments.slice();
+    this.#roll(head);
+    this.#state = new LogState(head);
+    this.#index.clear();
+    this.#removeSegments(old.length);
+  }
+
+  /** Entries as they were encoded, one behind the other; at least one. The caller has checked that the range is in the log. */
+  read(range: { readonly from: number; readonly through: number; readonly bytesMax: number }): Uint8Array {
+    const pieces: Uint8Array[] = [];
+    let bytes = 0;
+    let next = range.from;
+    const limit = Math.min(range.bytesMax, SLICE_BYTES);
+    for (let item = this.#index.find(range.from); item >= 0 && item < this.#index.count; item++) {
+      // What a later group has replaced is not read from an earlier one.
+      const through = item + 1 < this.#index.count ? Math.min(range.through, this.#index.firstIndexOf(item + 1) - 1) : range.through;
+      const group = this.#readGroup(item);
+      const records = lastRun(group, { from: next, through });
+      for (const record of records) {
+        if (pieces.length > 0 && bytes + record.byteLength > limit) return concatenate(pieces, bytes);
+        pieces.push(record);
+        bytes += record.byteLength;
+        next++;
+      }
+      if (next > range.through) break;
+      const location = this.#index.locationOf(item);
+      if (next <= through) {
+        throw corrupt({ path: this.#segmentOf(location.segment).path, offset: location.offset, expected: `entry ${next}`, found: "a group without it" });
+      }
+    }
+    return concatenate(pieces, bytes);
+  }
+
+  /** Removes the oldest segments whose entries all lie at or below `through` and at or below the base. */
+  discard(through: number): void {
+    const limit = Math.min(through, this.#state.base.meta.lastIncludedIndex);
+    let keepFrom = 0;
+    for (let at = 1; at < this.#segments.length; at++) {
+      const segment = this.#segments[at]!;
+      if (segment.mayBeFirst && segment.head.lastIndex <= limit) keepFrom = at;
+    }
+    if (keepFrom === 0) return;
+    this.#state.discardBefore(this.#segments[keepFrom]!.head.lastIndex + 1);
+    this.#removeSegments(keepFrom);
+    this.#index.dropSegmentsBefore(this.#segments[0]!.number);
+  }
+
+  /**
+   * One slice of work that nobody waits for: zeros ahead of the last group, then the next segment, done by the time the one in use is
+   * half full. With `onlyUrgent` only what a log under load would otherwise run into. Answers whether there is more to do.
+   */
+  background(onlyUrgent: boolean): boolean {
+    if (!this.#zeroing) return false;
+    const { segmentBytes } = this.#options;
+    const current = this.#current;
+    const ahead = Math.min(segmentBytes, current.usedBytes + (onlyUrgent ? ZERO_AHEAD_URGENT_BYTES : ZERO_AHEAD_BYTES));
+    if (this.#zeroedTo < ahead) {
+      // A whole slice at a time, so that a trickle of small groups does not bring a trickle of syncs.
+      const bytes = Math.min(SLICE_BYTES, segmentBytes - this.#zeroedTo);
+      if (!this.#zeroSlice(current.file!, this.#zeroedTo, bytes)) return false;
+      this.#zeroedTo += bytes;
+      current.fileBytes = Math.max(current.fileBytes, this.#zeroedTo);
+      return true;
+    }
+    const spareWanted = Math.min(segmentBytes, current.usedBytes * (onlyUrgent ? 1 : 2));
+    if (this.#spareBytes >= spareWanted) return false;
+    const { fileSystem, directory } = this.#options;
+    const path = `${directory}/${SPARE_NAME}`;
+    if (this.#spareFile === undefined) {
+      if (this.#spareBytes === 0) {
+        fileSystem.remove(path);
+        this.#spareFile = fileSystem.open(path, "create");
+      } else this.#spareFile = fileSystem.open(path, "write");
+    }
+    const bytes = Math.min(SLICE_BYTES, segmentBytes - this.#spareBytes);
+    if (!this.#zeroSlice(this.#spareFile, this.#spareBytes, bytes)) return false;
+    this.#spareBytes += bytes;
+    if (this.#spareBytes === segmentBytes) {
+      this.#spareFile.close();
+      this.#spareFile = undefined;
+      fileSystem.syncDirectory(directory);
+    }
+    return true;
+  }
+
+  close(): void {
+    for (const segment of this.#segments) segment.file?.close();
+    this.#spareFile?.close();
+  }
+
+  #zeroSlice(file: FileHandle, position: number, bytes: number): boolean {
+    try {
+      file.write(ZEROS.subarray(0, bytes), position);
+    } catch (error) {
+      const errno = (error as { errno?: unknown }).errno;
+      if (errno !== "ENOSPC" && errno !== "EDQUOT") throw error;
+      this.#zeroing = false;
+      return false;
+    }
+    file.dataSync();
+    return true;
+  }
+
+  #writeGroup(parts: readonly Uint8Array[]): void {
+    let bytes = 0;
+    for (const part of parts) bytes += part.byteLength;
+    let current = this.#current;
+    const fresh = current.usedBytes === current.headBytes;
+    // A group that no segment has room for gets a segment of its own size.
+    if (current.usedBytes + bytes > this.#options.segmentBytes && !fresh) {
+      const { vote, base, lastIndex, lastTerm } = this.#state;
+      this.#roll({
+        segment: current.number + 1,
+        previous: current.number,
+        lastIndex,
+        lastTerm,
+        vote: { term: vote.term, votedFor: vote.votedFor ?? null },
+        base,
+      });
+      current = this.#current;
+    }
+    const offset = current.usedBytes;
+    const number = this.#groupNumber + 1;
+    sealGroup({ place: { segment: current.number, nonce: current.nonce, offset }, kind: "data", number }, parts);
+    const file = current.file!;
+    let position = offset;
+    for (const part of parts) {
+      file.write(part, position);
+      position += part.byteLength;
+    }
+    const began = this.#options.now();
+    file.dataSync();
+    this.syncMs = this.#options.now() - began;
+    this.#groupNumber = number;
+    current.usedBytes = offset + roundUpToSector(bytes);
+    current.fileBytes = Math.max(current.fileBytes, position);
+    this.#zeroedTo = Math.max(this.#zeroedTo, current.usedBytes);
+    for (let at = 0; at < parts.length; at++) this.#fold(parts[at]!, at === 0 ? GROUP_HEADER_BYTES : 0, current, offset);
+  }
+
+  #fold(part: Uint8Array, start: number, segment: Segment, offset: number): void {
+    const first = this.#state.fold(part, start);
+    assert(typeof first === "number", `the log takes only what follows its end: ${first}`);
+    if (first === Infinity) return;
+    noteFirstIndex(this.#segments, first);
+    // Two parts of one group: the later one continues the run of the earlier, unless it begins at or below it.
+    const last = this.#index.count - 1;
+    if (last >= 0 && first > this.#index.firstIndexOf(last)) {
+      const at = this.#index.locationOf(last);
+      if (at.segment === segment.number && at.offset === offset) return;
+    }
+    this.#index.push(first, { segment: segment.number, offset });
+  }
+
+  #roll(head: SegmentHead): void {
+    const previous = this.#current;
+    const spare = this.#spareBytes === this.#options.segmentBytes ? `${this.#options.directory}/${SPARE_NAME}` : undefined;
+    const groupNumber = this.#groupNumber + 1;
+    const segment = createSegment(this.#options, { head, groupNumber, from: spare });
+    if (spare !== undefined) this.#spareBytes = 0;
+    this.#groupNumber = groupNumber;
+    this.#segments.push(segment);
+    this.#zeroedTo = segment.fileBytes;
+    previous.file?.close();
+    previous.file = undefined;
+  }
+
+  #removeSegments(count: number): void {
+    const { fileSystem, directory } = this.#options;
+    for (const segment of this.#segments.splice(0, count)) {
+      segment.file?.close();
+      fileSystem.remove(segment.path);
+      // One at a time and the oldest first: a crash leaves no hole between those that remain.
+      fileSystem.syncDirectory(directory);
+    }
+  }
+
+  #segmentOf(number: number): Segment {
+    const segment = this.#segments.find((candidate) => candidate.number === number);
+    assert(segment !== undefined, "the index names segments that are there");
+    return segment;
+  }
+
+  #readGroup(item: number): Uint8Array {
+    const location = this.#index.locationOf(item);
+    const segment = this.#segmentOf(location.segment);
+    const file = segment.file ?? this.#options.fileSystem.open(segment.path, "read");
+    try {
+      const start = new Uint8Array(GROUP_HEADER_BYTES);
+      file.read(start, location.offset);
+      const header = readGroupHeader(start);
+      const bad = (): Error =>
+        corrupt({ path: segment.path, offset: location.offset, expected: "the group written here", found: describe(start) });
+      const length = GROUP_HEADER_BYTES + (header?.recordBytes ?? 0);
+      if (header === undefined || location.offset + length > segment.usedBytes) throw bad();
+      const group = new Uint8Array(length);
+      file.read(group, location.offset);
+      if (!verifyGroup({ segment: segment.number, nonce: segment.nonce, offset: location.offset }, group)) throw bad();
+      return group;
+    } finally {
+      if (segment.file === undefined) file.close();
+    }
+  }
+}
+
+/** Marks the segments that the log can no longer begin with, an entry from before their head having been replaced behind it. */
+export function noteFirstIndex(segments: readonly Segment[], first: number): void {
+  for (let at = segments.length - 1; at >= 0; at--) {
+    const segment = segments[at]!;
+    if (segment.head.lastIndex >= first) segment.mayBeFirst = false;
+  }
+}
+
+/** How far the head of a segment reaches, up to where its first group of data begins. */
+export function segmentHeadBytes(head: SegmentHead): number {
+  return roundUpToSector(jsonGroup(RECORD_HEAD, head).byteLength);
+}
+
+/** Writes and syncs a segment's head under another name, then gives the file its own: a named segment has a head. */
+export function createSegment(
+  options: SegmentLogOptions,
+  made: {
+    readonly head: SegmentHead;
+    readonly groupNumber: number;
+    /** A file of zeros to take. */
+    readonly from: string | undefined;
+    /** Further groups that the segment has from the start, written before it gets its name. Answers where they end. */
+    fill?(file: FileHandle, place: { readonly segment: number; readonly nonce: number; readonly offset: number }): number;
+  },
+): Segment {
+  const { fileSystem, directory } = options;
+  const { head } = made;
+  const path = segmentPath(directory, head.segment);
+  const temporary = made.from ?? `${directory}/${HEAD_TEMP_NAME}`;
+  if (made.from === undefined) fileSystem.remove(temporary);
+  const file = fileSystem.open(temporary, made.from === undefined ? "create" : "write");
+  try {
+    const nonce = options.random.uint32();
+    const group = jsonGroup(RECORD_HEAD, head);
+    sealGroup({ place: { segment: head.segment, nonce, offset: 0 }, kind: "head", number: made.groupNumber }, [group]);
+    file.write(group, 0);
+    const headBytes = roundUpToSector(group.byteLength);
+    const usedBytes = made.fill?.(file, { segment: head.segment, nonce, offset: headBytes }) ?? headBytes;
+    file.dataSync();
+    const fileBytes = Math.max(usedBytes, file.size());
+    fileSystem.rename(temporary, path);
+    fileSystem.syncDirectory(directory);
+    return { number: head.segment, path, nonce, head, headBytes, usedBytes, fileBytes, mayBeFirst: true, file };
+  } catch (error) {
+    file.close();
+    throw error;
+  }
+}
+
+/** The records of the entries `from` to `through` in a group, the last one written of each index. */
+function lastRun(group: Uint8Array, range: { readonly from: number; readonly through: number }): Uint8Array[] {
+  const view = new DataView(group.buffer, group.byteOffset, group.byteLength);
+  const found: Uint8Array[] = [];
+  for (let at = GROUP_HEADER_BYTES; at + RECORD_HEADER_BYTES <= group.byteLength; ) {
+    const start = at + RECORD_HEADER_BYTES;
+    const end = start + view.getUint32(at, true);
+    if (view.getUint32(at + 4, true) === RECORD_ENTRY) {
+      const index = view.getFloat64(start + 8, true);
+      // An entry replaces its index and all behind it.
+      if (index - range.from < found.length) found.length = Math.max(0, index - range.from);
+      if (index >= range.from && index <= range.through && index - range.from === found.length) found.push(group.subarray(start, end));
+    }
+    at = end;
+  }
+  return found;
+}
+
+function concatenate(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
+  const all = new Uint8Array(bytes);
+  let at = 0;
+  for (const piece of pieces) {
+    all.set(piece, at);
+    at += piece.byteLength;
+  }
+  return all;
+}
+
+/** The base of a member that was founded, and has no snapshot yet. */
+export function foundingBase(meta: SnapshotMeta): LogBase {
+  return { meta, file: null };
+}
