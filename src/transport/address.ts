@@ -47,7 +47,7 @@ function isLoopbackV6(host: string): boolean {
   const mapped = /^(?:::|(?:0{1,4}:){5})ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(host);
   if (mapped !== null) return (mapped[1] as string).startsWith("127.");
   // What is left of ::1 in any spelling, once the zeros and colons are gone, is its last digit.
-  return !host.includes(".") && !host.includes("%") && /1$/.test(host) && host.replace(/[0:]/g, "") === "1";
+  return !host.includes(".") && !host.includes("%") && host.endsWith("1") && host.replace(/[0:]/g, "") === "1";
 }
 
 function isHostName(host: string): boolean {

@@ -17,7 +17,7 @@ import type { Lane } from "./transport.ts";
 export type FrameLane = "control" | Lane;
 
 export const FRAME_HEADER_BYTES = 12;
-export const FRAME_VERSION = 1;
+const FRAME_VERSION = 1;
 
 const LANES: readonly FrameLane[] = ["control", "urgent", "bulk", "snapshot"];
 

@@ -78,7 +78,7 @@ export function decodeControl(body: Uint8Array): ControlFrame | undefined {
       const text = decodeText(body.subarray(1));
       if (text === undefined) return undefined;
       // It will be shown to people: one line of bounded length.
-      return { kind: "refusal", reason: text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, " ").slice(0, REASON_LENGTH_MAX) };
+      return { kind: "refusal", reason: text.replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, " ").slice(0, REASON_LENGTH_MAX) };
     }
     case PING:
       return { kind: "ping" };

@@ -102,17 +102,17 @@ export class Listener {
   }
 
   closeMember(member: MemberId, reason: string): void {
-    for (const accepted of [...this.#accepted]) if (accepted.member === member) accepted.connection.close(reason);
+    for (const accepted of this.#accepted) if (accepted.member === member) accepted.connection.close(reason);
   }
 
   beat(): void {
-    for (const { connection } of [...this.#accepted]) connection.beat(false, this.#context.limits.beatsSilentMax * ACCEPTED_PATIENCE);
+    for (const { connection } of this.#accepted) connection.beat(false, this.#context.limits.beatsSilentMax * ACCEPTED_PATIENCE);
   }
 
   close(): Promise<void> {
     this.#closed = true;
-    for (const stranger of [...this.#strangers]) this.#drop(stranger, "this side is closing");
-    for (const { connection } of [...this.#accepted]) connection.close("this side is closing");
+    for (const stranger of this.#strangers) this.#drop(stranger, "this side is closing");
+    for (const { connection } of this.#accepted) connection.close("this side is closing");
     return new Promise((resolve) => {
       // The error is that it never listened.
       this.#server.close(() => resolve());
@@ -182,7 +182,7 @@ export class Listener {
     const { purpose, hello } = control;
     const accepted: Accepted = { connection, member: hello.memberId, purpose };
     // The other side dials again only when it has given up the connection that it had.
-    for (const older of [...this.#accepted]) {
+    for (const older of this.#accepted) {
       if (older.member === accepted.member && older.purpose === purpose) older.connection.close("replaced by a newer connection");
     }
     this.#accepted.add(accepted);

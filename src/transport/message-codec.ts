@@ -5,13 +5,13 @@
  * Decoding is total: whatever the bytes are, the answer is a well-formed message or undefined. What a message may claim is Raft's to judge.
  */
 import type { MemberId } from "../core/raft/configuration.ts";
+import { decodeConfiguration, encodeConfiguration } from "../core/raft/configuration-codec.ts";
 import { decodeEntry, type Entry } from "../core/raft/entry.ts";
 import type { Message } from "../core/raft/message.ts";
-import { decodeConfiguration, encodeConfiguration } from "./configuration-codec.ts";
 
 /** Bodies whose first byte is 1 to this are messages. */
 export const MESSAGE_TYPE_MAX = 31;
-export const MESSAGE_VERSION = 1;
+const MESSAGE_VERSION = 1;
 
 /** Between whom a message travels: who is at the other end of the link, and who reads. */
 export interface MessageEnds {
@@ -68,11 +68,11 @@ export function encodeMessage(message: Message): readonly Uint8Array[] {
       return [encodeFields(message, 0, 2, message.requestId, message.index)];
     case "TimeoutNow":
       return [encodeFields(message, 0, 0)];
-    case "InstallSnapshot": {
-      const { lastIncludedIndex, lastIncludedTerm, clockMs, configuration } = message.snapshot;
-      return [encodeFields(message, 0, 3, lastIncludedIndex, lastIncludedTerm, clockMs), encodeConfiguration(configuration)];
-    }
+    case "InstallSnapshot":
+      break;
   }
+  const { lastIncludedIndex, lastIncludedTerm, clockMs, configuration } = message.snapshot;
+  return [encodeFields(message, 0, 3, lastIncludedIndex, lastIncludedTerm, clockMs), encodeConfiguration(configuration)];
 }
 
 function encodeFields(message: Message, flags: number, fields: number, a = 0, b = 0, c = 0, d = 0): Uint8Array {

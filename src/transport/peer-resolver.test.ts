@@ -5,7 +5,7 @@ import { ManualClock } from "./test/manual-clock.ts";
 
 type Answer = (addresses: readonly string[], problem: string | undefined) => void;
 
-function nameServer(): { readonly asked: string[]; readonly answers: Answer[]; ask(name: string, answer: Answer): void } {
+function nameServer(): { readonly asked: string[]; readonly answers: Answer[]; readonly ask: (name: string, answer: Answer) => void } {
   const asked: string[] = [];
   const answers: Answer[] = [];
   return {

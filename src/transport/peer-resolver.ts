@@ -4,6 +4,7 @@
  * the hosts file nor search domains, so their contents are options: this file reads no files.
  * A name whose lookup fails keeps the addresses that it had: a cluster outlives its name server.
  */
+// oxlint-disable-next-line no-restricted-imports -- Resolver is c-ares on sockets of its own; what enters the thread pool is `lookup`.
 import { Resolver } from "node:dns";
 import { isIP } from "node:net";
 import type { Clock, Timer } from "../host/clock.ts";
@@ -117,7 +118,7 @@ export class PeerResolver {
         name.addresses = addresses;
         name.problem = undefined;
         name.failures = 0;
-        if (changed) for (const run of [...this.#listeners]) run(host);
+        if (changed) for (const run of this.#listeners) run(host);
       }
       const retryMs = Math.min(this.#refreshMs, this.#retryMs * 2 ** Math.min(16, Math.max(0, name.failures - 1)));
       name.timer = this.#clock.setTimer(name.failures === 0 ? this.#refreshMs : retryMs, () => this.#lookUp(host, name));

@@ -7,6 +7,7 @@
  * they are, in slices.
  */
 import type { Socket } from "node:net";
+import { nextTick } from "node:process";
 import { FRAME_HEADER_BYTES, writeFrameHeader, type FrameLane } from "./frame.ts";
 
 /** Lanes in the order in which they are emptied. */
@@ -142,7 +143,7 @@ export class SendQueue {
     if (this.#flushing || !this.#flowing || this.#closed) return;
     this.#flushing = true;
     // After the code that is running now: what one turn sends to a peer becomes one write.
-    process.nextTick(this.#flush);
+    nextTick(this.#flush);
   }
 
   readonly #flush = (): void => {

@@ -368,6 +368,34 @@ test("a peer that vanished without a word is found by its silence; one that answ
   assert.ok(a.reports.every((report) => !report.includes(c.id) || report.startsWith("up")));
 });
 
+test("setPeers called from onDown wins over the call that it came from", SOON, async (t) => {
+  const members = [await open(t, 2), await open(t, 3), await open(t, 4)] as const;
+  const [b, c, d] = members;
+  let downs = 0;
+  const a = new TestMember(1);
+  await a.open({
+    events: {
+      judge: () => undefined,
+      onFrame: () => {},
+      onUp: (peer) => a.reports.push(`up ${peer}`),
+      onDown: () => {
+        downs += 1;
+        a.transport.setPeers([d.address]);
+      },
+      onRefused: () => {},
+    },
+  });
+  t.after(() => a.transport.close());
+  a.transport.setPeers([b.address, c.address]);
+  await eventually(() => a.reports.length === 2);
+  a.transport.setPeers([]);
+  await eventually(() => a.reports.length === 3);
+  assert.equal(downs, 2);
+  assert.equal(a.reports[2], `up ${d.id}`);
+  assert.equal(a.transport.linkCondition(b.id), undefined);
+  assert.equal(a.transport.linkCondition(c.id), undefined);
+});
+
 test("a dial that nobody answers is given up after the handshake's time", SOON, async (t) => {
   const clock = new ManualClock();
   const silent = createServer(() => {});

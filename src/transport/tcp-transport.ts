@@ -3,6 +3,7 @@
  * it accepted. Names of peers are resolved ahead of need (peer-resolver.ts); nothing here enters libuv's thread pool.
  * What the frames mean is the node's business, from the first byte of their bodies on.
  */
+import { nextTick } from "node:process";
 import type { MemberId } from "../core/raft/configuration.ts";
 import { assert, invalidArgument } from "../errors.ts";
 import type { Clock, Timer } from "../host/clock.ts";
@@ -80,6 +81,8 @@ class TcpLinks implements TcpTransport {
   readonly #context: LinkContext;
   readonly #listener: Listener | undefined;
   readonly #peers = new Map<MemberId, Peer>();
+  /** Calls of setPeers. */
+  #changes = 0;
   #tls: DialTls | undefined;
   #beat: Timer | undefined;
   #closed = false;
@@ -108,7 +111,7 @@ class TcpLinks implements TcpTransport {
       });
     }
     resolver.onChange((host) => {
-      for (const peer of [...this.#peers.values()]) peer.consensus?.onResolved(host);
+      for (const peer of this.#peers.values()) peer.consensus?.onResolved(host);
     });
   }
 
@@ -135,7 +138,9 @@ class TcpLinks implements TcpTransport {
     if (this.#closed) return;
     const own = this.#options.hello().memberId;
     const wanted = new Map(peers.filter(({ id }) => id !== own).map(({ id, address }) => [id, address]));
-    for (const [id, peer] of [...this.#peers]) {
+    this.#changes += 1;
+    const change = this.#changes;
+    for (const [id, peer] of this.#peers) {
       if (wanted.get(id) === peer.address) continue;
       this.#peers.delete(id);
       const reason = wanted.has(id) ? "its address has changed" : "it is no peer any more";
@@ -144,6 +149,8 @@ class TcpLinks implements TcpTransport {
       peer.consensus?.close(reason);
       peer.snapshot?.close(reason);
       if (peer.host !== undefined) this.#resolver.release(peer.host);
+      // onDown may have called setPeers() again: then that list is the newer one.
+      if (this.#changes !== change) return;
     }
     for (const [id, address] of wanted) {
       if (!this.#peers.has(id)) this.#addPeer(id, address);
@@ -157,7 +164,7 @@ class TcpLinks implements TcpTransport {
     for (const part of frame) bytes += part.byteLength;
     assert(bytes > 0, "a frame has at least its type");
     if (link !== undefined && bytes <= this.#limits.frameBytesMax && link.send(lane, frame, written)) return true;
-    if (written !== undefined) process.nextTick(written);
+    if (written !== undefined) nextTick(written);
     return false;
   }
 
@@ -257,7 +264,7 @@ class TcpLinks implements TcpTransport {
   #armBeat(): void {
     this.#beat = this.#options.clock.setTimer(this.#limits.beatMs, () => {
       this.#armBeat();
-      for (const peer of [...this.#peers.values()]) {
+      for (const peer of this.#peers.values()) {
         peer.consensus?.beat();
         peer.snapshot?.beat();
       }
