@@ -16,6 +16,8 @@ export interface TlsOptions {
   readonly key: string | Uint8Array;
   /** Whom to trust: a peer must show a certificate from here. */
   readonly ca?: string | Uint8Array;
+  /** The name that the others' certificates bear, where it is not the host of their address. */
+  readonly serverName?: string;
 }
 
 export interface PeerOptions {
@@ -104,7 +106,7 @@ const KNOWN: ReadonlySet<string> = new Set([
   "log",
 ]);
 const KNOWN_PEER: ReadonlySet<string> = new Set(["listen", "advertise", "tls", "insecure"]);
-const KNOWN_TLS: ReadonlySet<string> = new Set(["cert", "key", "ca"]);
+const KNOWN_TLS: ReadonlySet<string> = new Set(["cert", "key", "ca", "serverName"]);
 const KNOWN_LIMITS: ReadonlySet<string> = new Set(["requestBytesMax", "pendingCallsMax", "watchersMax"]);
 
 /** Throws INVALID_ARGUMENT. */
@@ -147,6 +149,7 @@ export function resolveOptions(options: EngineOptions): { readonly node: NodeOpt
       snapshotLogBytesMin: 64 << 20,
       logSegmentBytes: 64 << 20,
       hosts: peer === undefined ? "" : readHosts(),
+      searchDomains: peer === undefined ? [] : readSearchDomains(),
     },
     settings: {
       consistency,
@@ -189,8 +192,10 @@ function resolvePeer(peer: PeerOptions | undefined): PeerListener | undefined {
   }
   if (peer.tls === undefined) return { listen: peer.listen, advertise, tls: undefined };
   checkOptions(peer.tls, KNOWN_TLS, "peer.tls");
-  const { cert, key, ca } = peer.tls;
-  return { listen: peer.listen, advertise, tls: { cert: readPem(cert, "peer.tls.cert"), key: readPem(key, "peer.tls.key"), ca: readPem(ca ?? cert, "peer.tls.ca") } };
+  const { cert, key, ca, serverName } = peer.tls;
+  if (serverName !== undefined && (typeof serverName !== "string" || serverName === "")) throw invalidArgument("peer.tls.serverName", `a host name is wanted, not ${describe(serverName)}`);
+  const tls = { cert: readPem(cert, "peer.tls.cert"), key: readPem(key, "peer.tls.key"), ca: readPem(ca ?? cert, "peer.tls.ca") };
+  return { listen: peer.listen, advertise, tls: serverName === undefined ? tls : { ...tls, serverName } };
 }
 
 function readPem(source: string | Uint8Array, argument: string): string {
@@ -226,5 +231,14 @@ function readHosts(): string {
     return readFileSync(process.platform === "win32" ? "C:\\Windows\\System32\\drivers\\etc\\hosts" : "/etc/hosts", "utf8");
   } catch {
     return ""; // No hosts file: names are asked of the name servers alone.
+  }
+}
+
+function readSearchDomains(): readonly string[] {
+  try {
+    const lines = readFileSync("/etc/resolv.conf", "utf8").split("\n");
+    return lines.findLast((line) => /^\s*search\s/.test(line))?.trim().split(/\s+/).slice(1) ?? [];
+  } catch {
+    return []; // No such file on this system: names are tried as they are.
   }
 }

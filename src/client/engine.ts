@@ -255,7 +255,7 @@ export class LocalEngine implements Engine {
     if (consistency !== "linearizable" && this.#mayReadShared(consistency, minRevision)) {
       const hit = this.#shared.get(bytes);
       if (hit === undefined) return Promise.resolve(undefined);
-      if (hit !== "retry") return Promise.resolve(createKeyValue({ key: new Uint8Array(bytes), ...hit }));
+      if (hit !== "retry") return Promise.resolve(createKeyValue(typeof key === "string" ? { ...hit, key } : { ...hit, key: new Uint8Array(bytes) }));
     }
     return this.#abortable(signal, false, (resolve, reject) => {
       this.#calls.read(

@@ -1,8 +1,8 @@
 /** Keys with their values as callers get them: bytes are copied on first access into a buffer of their own, text is decoded on demand. */
-import type { UnpackedKv } from "../core/kv/result.ts";
 import { invalidArgument } from "../errors.ts";
 import type { Bytes, KeyMeta, KeyValue } from "./client.ts";
 
+const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 export function decodeText(bytes: Uint8Array, what: string): string {
@@ -18,15 +18,24 @@ function own(bytes: Uint8Array): Bytes {
   return bytes.byteLength === bytes.buffer.byteLength && bytes.buffer instanceof ArrayBuffer ? (bytes as Bytes) : new Uint8Array(bytes);
 }
 
+/** What a key value is made of. `key` may be the text that the caller asked with: most never look at its bytes. */
+export interface KeyValueParts {
+  readonly key: Uint8Array | string;
+  readonly value: Uint8Array;
+  readonly createRevision: number;
+  readonly modRevision: number;
+  readonly version: number;
+  readonly lease: string | undefined;
+}
+
 class Meta implements KeyMeta {
   readonly createRevision: number;
   readonly modRevision: number;
   readonly version: number;
   readonly lease: string | undefined;
-  #key: Uint8Array;
-  #text: string | undefined;
+  #key: Uint8Array | string;
 
-  constructor(kv: Pick<UnpackedKv, "key" | "createRevision" | "modRevision" | "version" | "lease">) {
+  constructor(kv: KeyValueParts) {
     this.#key = kv.key;
     this.createRevision = kv.createRevision;
     this.modRevision = kv.modRevision;
@@ -35,21 +44,20 @@ class Meta implements KeyMeta {
   }
 
   get keyBytes(): Bytes {
-    const key = own(this.#key);
-    this.#key = key;
-    return key;
+    const key = this.#key;
+    return new Uint8Array(typeof key === "string" ? encoder.encode(key) : key);
   }
 
   get key(): string {
-    this.#text ??= decodeText(this.#key, "key");
-    return this.#text;
+    if (typeof this.#key !== "string") this.#key = decodeText(this.#key, "key");
+    return this.#key;
   }
 }
 
 class WithValue extends Meta implements KeyValue {
   #value: Uint8Array;
 
-  constructor(kv: Omit<UnpackedKv, "next">) {
+  constructor(kv: KeyValueParts) {
     super(kv);
     this.#value = kv.value;
   }
@@ -74,10 +82,10 @@ class WithValue extends Meta implements KeyValue {
   }
 }
 
-export function createKeyValue(kv: Omit<UnpackedKv, "next">): KeyValue {
+export function createKeyValue(kv: KeyValueParts): KeyValue {
   return new WithValue(kv);
 }
 
-export function createKeyMeta(kv: Omit<UnpackedKv, "next">): KeyMeta {
+export function createKeyMeta(kv: KeyValueParts): KeyMeta {
   return new Meta(kv);
 }

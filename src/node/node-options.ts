@@ -4,7 +4,7 @@ import type { Consistency } from "./boundary.ts";
 export interface PeerListener {
   readonly listen: string;
   readonly advertise: string;
-  readonly tls: { readonly cert: string; readonly key: string; readonly ca: string } | undefined;
+  readonly tls: { readonly cert: string; readonly key: string; readonly ca: string; readonly serverName?: string } | undefined;
 }
 
 export interface NodeOptions {
@@ -29,4 +29,6 @@ export interface NodeOptions {
   readonly logSegmentBytes: number;
   /** The text of the hosts file, read before the node's thread starts: names in it are never asked of a name server. */
   readonly hosts: string;
+  /** What is tried behind a peer's name that has no dot. */
+  readonly searchDomains: readonly string[];
 }

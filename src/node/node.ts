@@ -263,6 +263,7 @@ export class Node {
     raft?.advance(now, this.#environment.clock.wallNow());
     if (raft !== undefined) this.#takeEvents(raft, now);
     for (const frame of frames) this.#onFrame(frame, now);
+    if (this.#senders.size > 0 && raft?.role !== "leader") for (const sender of this.#senders.values()) sender.stop(false);
     for (const call of calls) this.#onCall(call, now);
     let more = this.#frames.length > 0 || this.#calls.length > 0;
     if (raft !== undefined && this.#raft !== undefined) {

@@ -24,12 +24,12 @@ export function createEnvironment(
         unsafeNoFsync,
         thread: disk.thread,
         segmentBytes: options.logSegmentBytes,
-        ...(disk.diskWorkerUrl === undefined ? {} : { workerUrl: disk.diskWorkerUrl }),
+        ...(disk.diskWorkerUrl === undefined ? {} : { workerUrl: new URL(disk.diskWorkerUrl) }),
       });
     },
     createTransport: (hello, events) => {
       const { listen, tls } = options.peer!;
-      const resolver = new PeerResolver({ clock, hosts: options.hosts });
+      const resolver = new PeerResolver({ clock, hosts: options.hosts, searchDomains: options.searchDomains });
       return createTcpTransport({ listen, ...(tls === undefined ? {} : { tls }), hello, events, clock, random, resolver });
     },
   };
