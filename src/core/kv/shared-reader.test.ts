@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { once } from "node:events";
 import { MessageChannel, Worker } from "node:worker_threads";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { SharedTableReader } from "./shared-reader.ts";
 import type { SharedTableGrowth } from "./shared-reader.ts";
 import { createTable } from "./table/packed-table.ts";
@@ -147,7 +147,7 @@ describe("a reader of a shared table", () => {
     const table = createTable({ hashSeed });
     const { port1, port2 } = new MessageChannel();
     const stop = new SharedArrayBuffer(4);
-    const input: ReaderInput = { handle: table.share(), growths: port2, answers: 300_000, stop };
+    const input: ReaderInput = { handle: table.share(), growths: port2, answers: 150_000, stop };
     table.onSharedGrowth((growth) => port1.postMessage(growth));
     const worker = new Worker(new URL("./test/shared-history-reader.js", import.meta.url), { workerData: input, transferList: [port2] });
     const reported = once(worker, "message") as Promise<[ReaderReport]>;

@@ -17,6 +17,7 @@ import {
   CONTROL_SLOTS_SEQUENCE,
   DIRECTORY_DEPTH_MAX,
   FLAG_LEASE,
+  HASH_BITS,
   KEY_BYTES,
   KEY_HEAD,
   KEY_HEADER_BYTES,
@@ -170,7 +171,7 @@ export class SharedTableReader {
     const words = this.#index[segment >>> SEGMENTS_LOG2];
     if (words === undefined) return SLOT_DELETED;
     const base = (segment & SEGMENTS_MASK) * SEGMENT_WORDS;
-    const begin = hash >>> (32 - SEGMENT_SLOTS_LOG2);
+    const begin = hash >>> (HASH_BITS - SEGMENT_SLOTS_LOG2);
     for (let probe = 0; probe < SEGMENT_SLOTS; probe++) {
       const at = base + ((begin + probe) & (SEGMENT_SLOTS - 1)) * 2;
       const ref = Atomics.load(words, at);

@@ -3,7 +3,7 @@
  * cannot choose the collisions. Used in memory only: another process may hash differently.
  */
 
-/** 32 bits of the first `length` bytes of `bytes` from `offset`. */
+/** 31 bits, which the engine keeps as a plain small integer, from `length` bytes of `bytes` at `offset`. */
 export function hashKey(bytes: Uint8Array, offset: number, length: number, seedLow: number, seedHigh: number): number {
   let v0 = seedLow | 0;
   let v1 = seedHigh | 0;
@@ -44,7 +44,7 @@ export function hashKey(bytes: Uint8Array, offset: number, length: number, seedL
         v0 ^= word;
       }
     } while (--rounds > 0);
-    if (at >= whole) return (v1 ^ v3) >>> 0;
+    if (at >= whole) return (v1 ^ v3) >>> 1;
     at += 4;
   }
 }

@@ -13,6 +13,7 @@ import {
   CONTROL_DEPTH,
   CONTROL_DIRECTORY,
   DIRECTORY_DEPTH_MAX,
+  HASH_BITS,
   KEY_BYTES,
   KEY_HEADER_BYTES,
   SEGMENT_SLOTS,
@@ -71,7 +72,7 @@ export class KeyIndex {
     const segment = this.#segment(hash);
     const words = this.#buffers[segment >>> SEGMENTS_LOG2]!;
     const base = (segment & SEGMENTS_MASK) * SEGMENT_WORDS;
-    for (let slot = hash >>> (32 - SEGMENT_SLOTS_LOG2); ; slot = (slot + 1) & (SEGMENT_SLOTS - 1)) {
+    for (let slot = hash >>> (HASH_BITS - SEGMENT_SLOTS_LOG2); ; slot = (slot + 1) & (SEGMENT_SLOTS - 1)) {
       const at = base + slot * 2;
       const ref = words[at]!;
       if (ref === 0) return 0;
@@ -95,7 +96,7 @@ export class KeyIndex {
     const segment = this.#segment(hash);
     const words = this.#buffers[segment >>> SEGMENTS_LOG2]!;
     const base = (segment & SEGMENTS_MASK) * SEGMENT_WORDS;
-    for (let slot = hash >>> (32 - SEGMENT_SLOTS_LOG2); ; slot = (slot + 1) & (SEGMENT_SLOTS - 1)) {
+    for (let slot = hash >>> (HASH_BITS - SEGMENT_SLOTS_LOG2); ; slot = (slot + 1) & (SEGMENT_SLOTS - 1)) {
       const at = base + slot * 2;
       assert(words[at] !== 0, "a key that is removed is in the key index");
       if (words[at] !== ref) continue;
@@ -132,7 +133,7 @@ export class KeyIndex {
   #place(segment: number, ref: number, hash: number): void {
     const words = this.#buffers[segment >>> SEGMENTS_LOG2]!;
     const base = (segment & SEGMENTS_MASK) * SEGMENT_WORDS;
-    for (let slot = hash >>> (32 - SEGMENT_SLOTS_LOG2); ; slot = (slot + 1) & (SEGMENT_SLOTS - 1)) {
+    for (let slot = hash >>> (HASH_BITS - SEGMENT_SLOTS_LOG2); ; slot = (slot + 1) & (SEGMENT_SLOTS - 1)) {
       const at = base + slot * 2;
       const found = words[at]!;
       if (found !== 0 && found !== SLOT_DELETED) continue;

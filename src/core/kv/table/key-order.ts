@@ -8,13 +8,14 @@
 import { assert } from "../../assert.ts";
 import { KEY_BYTES, KEY_HEADER_BYTES, SLAB_UNITS_LOG2, SLAB_UNITS_MASK } from "./layout.ts";
 import type { Slabs } from "./slabs.ts";
-import { NODE_SLOTS, NONE, TreeNodes } from "./tree-nodes.ts";
-import type { NodeChunk } from "./tree-nodes.ts";
+import { CHILDREN, HIGH, KEYS, LOW, NODE_SLOTS, NONE, TreeNodes } from "./tree-nodes.ts";
 
 const JOIN_BELOW = NODE_SLOTS / 4;
 const JOINED_MAX = (NODE_SLOTS * 3) / 4;
 /** A tree of 2^26 keys in nodes of two slots would not be higher. */
 const HEIGHT_MAX = 27;
+/** What a node can say of its keys' common beginning. */
+const SHARED_MAX = 65_535;
 
 export class KeyOrder {
   readonly leaves: TreeNodes = new TreeNodes("leaf");
@@ -34,6 +35,8 @@ export class KeyOrder {
   #bytes: Uint8Array = new Uint8Array(0);
   #from = 0;
   #length = 0;
+  /** The eight bytes of it at this offset. */
+  #prefixAt = 0;
   #high = 0;
   #low = 0;
 
@@ -70,21 +73,18 @@ export class KeyOrder {
       isLast &&= slot === this.inner.size(node) - 1;
       this.#path[level] = node;
       this.#taken[level] = slot;
-      const at = this.inner.base(node) + slot;
-      node = this.inner.chunk(node).children[at]!;
+      node = this.inner.child(node, slot);
     }
 
     let right = this.#insertIntoLeaf(node, ref);
     for (let level = 0; level < this.height; level++) {
       const above = this.#path[level]!;
       const slot = this.#taken[level]!;
-      const chunk = this.inner.chunk(above);
-      const at = this.inner.base(above) + slot;
       const below = level === 0 ? this.leaves : this.inner;
       if (right === NONE) {
-        chunk.counts[at]!++;
+        this.inner.setCount(above, slot, this.inner.count(above, slot) + 1);
       } else {
-        chunk.counts[at] = below.total(chunk.children[at]!);
+        this.inner.setCount(above, slot, below.total(this.inner.child(above, slot)));
         right = this.#insertChild(above, slot + 1, below, right, isLast);
       }
     }
@@ -97,9 +97,8 @@ export class KeyOrder {
     this.#seekRef(ref);
     const leaf = this.#descend();
     const slot = this.#lowerBound(this.leaves, leaf, false);
-    const at = this.leaves.base(leaf) + slot;
-    assert(slot < this.leaves.size(leaf) && this.leaves.chunk(leaf).keys[at] === ref, "a key that is removed is in the order");
-    assert(this.leaves.chunk(leaf).live[at] === 0, "a key that is removed is not live");
+    assert(slot < this.leaves.size(leaf) && this.leaves.key(leaf, slot) === ref, "a key that is removed is in the order");
+    assert(this.leaves.count(leaf, slot) === 0, "a key that is removed is not live");
     this.leaves.close(leaf, slot);
 
     let below = this.leaves;
@@ -111,7 +110,7 @@ export class KeyOrder {
       child = above;
     }
     while (this.height > 0 && this.inner.size(this.root) === 1) {
-      const only = this.inner.chunk(this.root).children[this.inner.base(this.root)]!;
+      const only = this.inner.child(this.root, 0);
       this.inner.give(this.root);
       this.root = only;
       this.height--;
@@ -126,13 +125,14 @@ export class KeyOrder {
   setLive(ref: number, live: boolean): void {
     this.#seekRef(ref);
     const leaf = this.#descend();
-    const at = this.leaves.base(leaf) + this.#lowerBound(this.leaves, leaf, false);
-    const chunk = this.leaves.chunk(leaf);
-    assert(chunk.keys[at] === ref && chunk.live[at] === (live ? 0 : 1), "a key's counting changes");
-    chunk.live[at] = live ? 1 : 0;
+    const slot = this.#lowerBound(this.leaves, leaf, false);
+    assert(slot < this.leaves.size(leaf) && this.leaves.key(leaf, slot) === ref, "a key that changes is in the order");
+    assert(this.leaves.count(leaf, slot) === (live ? 0 : 1), "a key begins or ends to be live");
+    this.leaves.setCount(leaf, slot, live ? 1 : 0);
     for (let level = 0; level < this.height; level++) {
       const above = this.#path[level]!;
-      this.inner.chunk(above).counts[this.inner.base(above) + this.#taken[level]!]! += live ? 1 : -1;
+      const taken = this.#taken[level]!;
+      this.inner.setCount(above, taken, this.inner.count(above, taken) + (live ? 1 : -1));
     }
   }
 
@@ -146,7 +146,7 @@ export class KeyOrder {
       const slot = this.#lowerBound(this.inner, node, true) - 1;
       if (slot < 0) return rank;
       rank += this.inner.sum(node, slot);
-      node = this.inner.chunk(node).children[this.inner.base(node) + slot]!;
+      node = this.inner.child(node, slot);
     }
     return rank + this.leaves.sum(node, this.#lowerBound(this.leaves, node, false));
   }
@@ -170,7 +170,7 @@ export class KeyOrder {
     if (node === NONE) return NONE;
     for (let level = this.height - 1; level >= 0; level--) {
       const slot = end === "first" ? 0 : this.inner.size(node) - 1;
-      node = this.inner.chunk(node).children[this.inner.base(node) + slot]!;
+      node = this.inner.child(node, slot);
     }
     return node;
   }
@@ -185,8 +185,13 @@ export class KeyOrder {
     this.#bytes = bytes;
     this.#from = from;
     this.#length = length;
-    this.#high = prefix(bytes, from, length);
-    this.#low = prefix(bytes, from + 4, length - 4);
+    this.#seekPrefix(0);
+  }
+
+  #seekPrefix(at: number): void {
+    this.#prefixAt = at;
+    this.#high = prefix(this.#bytes, this.#from + at, this.#length - at);
+    this.#low = prefix(this.#bytes, this.#from + at + 4, this.#length - at - 4);
   }
 
   /** The leaf where the sought key is or would be; the way there in #path and #taken. */
@@ -196,52 +201,120 @@ export class KeyOrder {
       const slot = Math.max(0, this.#lowerBound(this.inner, node, true) - 1);
       this.#path[level] = node;
       this.#taken[level] = slot;
-      node = this.inner.chunk(node).children[this.inner.base(node) + slot]!;
+      node = this.inner.child(node, slot);
     }
     return node;
   }
 
   /** How many keys of the node are lower than the sought one, or, with `orEqual`, not higher. */
   #lowerBound(nodes: TreeNodes, node: number, orEqual: boolean): number {
-    const chunk = nodes.chunk(node);
+    const words = nodes.words(node);
     const base = nodes.base(node);
-    let low = base;
-    let high = base + nodes.size(node);
+    const size = nodes.size(node);
+    const shared = nodes.shared(node);
+    if (shared > 0 && size > 0) {
+      const compared = this.#compareBeginning(words[base + KEYS]!, shared);
+      if (compared !== 0) return compared > 0 ? size : 0;
+    }
+    if (shared !== this.#prefixAt) this.#seekPrefix(shared);
+    let low = 0;
+    let high = size;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      const compared = this.#compare(chunk, middle);
+      const compared = this.#compare(words, base + middle);
       if (compared > 0 || (orEqual && compared === 0)) low = middle + 1;
       else high = middle;
     }
-    return low - base;
+    return low;
   }
 
-  /** Positive where the sought key is higher than the slot's. */
-  #compare(chunk: NodeChunk, at: number): number {
-    const high = chunk.high[at]!;
+  /** Positive where the sought key is higher than all that begin with the first `shared` bytes of this key, negative where lower. */
+  #compareBeginning(ref: number, shared: number): number {
+    const bytes = this.#slabs.bytes[ref >>> SLAB_UNITS_LOG2]!;
+    const from = (ref & SLAB_UNITS_MASK) * 8 + KEY_HEADER_BYTES;
+    const both = Math.min(shared, this.#length);
+    for (let i = 0; i < both; i++) {
+      const difference = this.#bytes[this.#from + i]! - bytes[from + i]!;
+      if (difference !== 0) return difference;
+    }
+    return this.#length < shared ? -1 : 0;
+  }
+
+  /** Positive where the sought key is higher than the slot's. Both begin with what the node's keys share. */
+  #compare(words: Uint32Array, at: number): number {
+    const high = words[at + HIGH]!;
     if (high !== this.#high) return this.#high > high ? 1 : -1;
-    const low = chunk.low[at]!;
+    const low = words[at + LOW]!;
     if (low !== this.#low) return this.#low > low ? 1 : -1;
-    const ref = chunk.keys[at]!;
+    const ref = words[at + KEYS]!;
     const slab = ref >>> SLAB_UNITS_LOG2;
     const place = (ref & SLAB_UNITS_MASK) << 1;
     const length = this.#slabs.words[slab]![place + KEY_BYTES]!;
     const bytes = this.#slabs.bytes[slab]!;
     const from = place * 4 + KEY_HEADER_BYTES;
-    const shared = Math.min(length, this.#length);
-    for (let i = 8; i < shared; i++) {
+    const both = Math.min(length, this.#length);
+    for (let i = this.#prefixAt + 8; i < both; i++) {
       const difference = this.#bytes[this.#from + i]! - bytes[from + i]!;
       if (difference !== 0) return difference;
     }
     return this.#length - length;
   }
 
+  /** Puts a key into a slot of a node, whose keys then may share less than before. */
   #setKey(nodes: TreeNodes, node: number, slot: number, ref: number): void {
-    const chunk = nodes.chunk(node);
+    nodes.words(node)[nodes.base(node) + KEYS + slot] = ref;
+    const shared = nodes.shared(node);
+    if (nodes.size(node) === 1) {
+      nodes.setShared(node, this.#sharedBytes(ref, ref, SHARED_MAX));
+    } else if (shared > 0) {
+      const both = this.#sharedBytes(ref, nodes.key(node, slot === 0 ? 1 : 0), shared);
+      if (both < shared) {
+        this.#setShared(nodes, node, both);
+        return;
+      }
+    }
+    this.#setPrefix(nodes, node, slot);
+  }
+
+  /** With how many bytes, up to `most`, both keys begin. */
+  #sharedBytes(left: number, right: number, most: number): number {
+    const leftBytes = this.#slabs.bytes[left >>> SLAB_UNITS_LOG2]!;
+    const rightBytes = this.#slabs.bytes[right >>> SLAB_UNITS_LOG2]!;
+    const leftAt = (left & SLAB_UNITS_MASK) << 1;
+    const rightAt = (right & SLAB_UNITS_MASK) << 1;
+    const leftLength = this.#slabs.words[left >>> SLAB_UNITS_LOG2]![leftAt + KEY_BYTES]!;
+    const rightLength = this.#slabs.words[right >>> SLAB_UNITS_LOG2]![rightAt + KEY_BYTES]!;
+    const end = Math.min(most, leftLength, rightLength);
+    let i = 0;
+    while (i < end && leftBytes[leftAt * 4 + KEY_HEADER_BYTES + i] === rightBytes[rightAt * 4 + KEY_HEADER_BYTES + i]) i++;
+    return i;
+  }
+
+  /** After slots moved: what the node's keys share is what the lowest and the highest share. */
+  #settleShared(nodes: TreeNodes, node: number): void {
+    const size = nodes.size(node);
+    if (size === 0) return;
+    this.#setShared(nodes, node, this.#sharedBytes(nodes.key(node, 0), nodes.key(node, size - 1), SHARED_MAX));
+  }
+
+  #setShared(nodes: TreeNodes, node: number, shared: number): void {
+    nodes.setShared(node, shared);
+    const size = nodes.size(node);
+    for (let slot = 0; slot < size; slot++) this.#setPrefix(nodes, node, slot);
+  }
+
+  #setPrefix(nodes: TreeNodes, node: number, slot: number): void {
+    const words = nodes.words(node);
     const at = nodes.base(node) + slot;
-    chunk.keys[at] = ref;
-    chunk.high[at] = this.#high;
-    chunk.low[at] = this.#low;
+    const shared = nodes.shared(node);
+    const ref = words[at + KEYS]!;
+    const slab = ref >>> SLAB_UNITS_LOG2;
+    const place = (ref & SLAB_UNITS_MASK) << 1;
+    const bytes = this.#slabs.bytes[slab]!;
+    const rest = this.#slabs.words[slab]![place + KEY_BYTES]! - shared;
+    const from = place * 4 + KEY_HEADER_BYTES + shared;
+    words[at + HIGH] = prefix(bytes, from, rest);
+    words[at + LOW] = prefix(bytes, from + 4, rest - 4);
   }
 
   /** Answers the new leaf to its right if it was split, else NONE. */
@@ -263,10 +336,14 @@ export class KeyOrder {
         into = right;
         slot -= keep;
       }
+      if (keep < NODE_SLOTS) {
+        this.#settleShared(this.leaves, leaf);
+        this.#settleShared(this.leaves, right);
+      }
     }
     this.leaves.open(into, slot);
     this.#setKey(this.leaves, into, slot, ref);
-    this.leaves.chunk(into).live[this.leaves.base(into) + slot] = 1;
+    this.leaves.setCount(into, slot, 1);
     return right;
   }
 
@@ -283,6 +360,10 @@ export class KeyOrder {
         into = right;
         at -= keep;
       }
+      if (keep < NODE_SLOTS) {
+        this.#settleShared(this.inner, node);
+        this.#settleShared(this.inner, right);
+      }
     }
     this.inner.open(into, at);
     this.#describeChild(into, at, below, child);
@@ -291,23 +372,18 @@ export class KeyOrder {
 
   /** Writes what an inner node knows of a child that is not empty. */
   #describeChild(node: number, slot: number, below: TreeNodes, child: number): void {
-    const chunk = this.inner.chunk(node);
-    const at = this.inner.base(node) + slot;
-    const source = below.chunk(child);
-    const first = below.base(child);
-    chunk.keys[at] = source.keys[first]!;
-    chunk.high[at] = source.high[first]!;
-    chunk.low[at] = source.low[first]!;
-    chunk.children[at] = child;
-    chunk.counts[at] = below.total(child);
+    this.inner.words(node)[this.inner.base(node) + CHILDREN + slot] = child;
+    this.inner.setCount(node, slot, below.total(child));
+    this.#setKey(this.inner, node, slot, below.key(child, 0));
   }
 
   #growRoot(right: number): void {
     assert(this.height < HEIGHT_MAX, "the tree of keys is not too high");
     const below = this.height === 0 ? this.leaves : this.inner;
     const root = this.inner.take();
-    this.inner.setSize(root, 2);
+    this.inner.setSize(root, 1);
     this.#describeChild(root, 0, below, this.root);
+    this.inner.setSize(root, 2);
     this.#describeChild(root, 1, below, right);
     this.root = root;
     this.height++;
@@ -322,13 +398,8 @@ export class KeyOrder {
       this.inner.close(node, slot);
       return;
     }
-    const chunk = this.inner.chunk(node);
-    const base = this.inner.base(node);
-    const first = below.base(child);
-    const source = below.chunk(child);
-    chunk.keys[base + slot] = source.keys[first]!;
-    chunk.high[base + slot] = source.high[first]!;
-    chunk.low[base + slot] = source.low[first]!;
+    const lowest = below.key(child, 0);
+    if (lowest !== this.inner.key(node, slot)) this.#setKey(this.inner, node, slot, lowest);
     if (size >= JOIN_BELOW) return;
     if (slot + 1 < this.inner.size(node)) this.#join(node, slot, below);
     if (slot > 0) this.#join(node, slot - 1, below);
@@ -336,13 +407,12 @@ export class KeyOrder {
 
   /** Joins the slot's child with the next one, if both fit well into one. */
   #join(node: number, slot: number, below: TreeNodes): void {
-    const chunk = this.inner.chunk(node);
-    const at = this.inner.base(node) + slot;
-    const left = chunk.children[at]!;
-    const right = chunk.children[at + 1]!;
+    const left = this.inner.child(node, slot);
+    const right = this.inner.child(node, slot + 1);
     if (below.size(left) + below.size(right) > JOINED_MAX) return;
     below.move(right, 0, left);
-    chunk.counts[at]! += chunk.counts[at + 1]!;
+    this.#settleShared(below, left);
+    this.inner.setCount(node, slot, this.inner.count(node, slot) + this.inner.count(node, slot + 1));
     if (below === this.leaves) this.#unlinkLeaf(right);
     below.give(right);
     this.inner.close(node, slot + 1);

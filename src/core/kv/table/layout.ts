@@ -57,6 +57,8 @@ export const VALUE_BYTES_MAX: number = VALUE_BYTES_MASK;
 export const HIGH_MASK = 0x1fffff;
 export const HIGH_BITS = 21;
 
+/** Of a key's hash. The low ones choose a segment, the high ones a slot in it. */
+export const HASH_BITS = 31;
 /** Slots of one segment of the hash index: pairs of (reference of the key, hash). */
 export const SEGMENT_SLOTS_LOG2 = 11;
 export const SEGMENT_SLOTS: number = 1 << SEGMENT_SLOTS_LOG2;

@@ -191,6 +191,7 @@ export class PackedTable implements Table {
   }): RecordRef {
     const { key, value, revision } = record;
     this.#admit(key, Math.max(revision, this.#lastRevision));
+    assert(record.createRevision <= revision && Number.isSafeInteger(record.version), "a restored record has a place in history");
     const hash = hashKey(key, 0, key.length, this.#seedLow, this.#seedHigh);
     assert(this.#index.find(key, hash) === 0, "a key that is restored has no record yet");
     const ref = this.#allocateRecord(value, record.lease, 0, revision, record.createRevision, record.version);

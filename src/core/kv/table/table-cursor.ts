@@ -77,8 +77,7 @@ export class PackedCursor implements TableCursor {
 
   /** The newest record of the slot's key, which is kept in mind. */
   #take(slot: number): RecordRef {
-    const leaves = this.#order.leaves;
-    const key = leaves.chunk(this.#leaf).keys[leaves.base(this.#leaf) + slot]!;
+    const key = this.#order.leaves.key(this.#leaf, slot);
     const slab = key >>> SLAB_UNITS_LOG2;
     const at = (key & SLAB_UNITS_MASK) << 1;
     const words = this.#slabs.words[slab]!;

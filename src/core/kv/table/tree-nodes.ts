@@ -1,81 +1,109 @@
 /**
- * The nodes of the ordered index, by number, in chunks of typed arrays: nothing for the garbage collector to walk, nothing that moves
- * when the tree grows. A slot holds the reference of a key and, so that most comparisons need not go there, the key's first eight bytes.
- * In an inner node the key is the lowest one below the slot's child, always exactly.
+ * The nodes of the ordered index, by number, in chunks of 128: nothing for the garbage collector to walk, nothing that moves when the tree
+ * grows. The words of a node lie together, since a search that comes to it uses most of them, and asking memory for a page is what costs.
+ *
+ * A slot holds the reference of a key and, so that most comparisons need not go there, eight bytes of it: those behind the beginning that
+ * all keys of the node share. In an inner node the key is the lowest one below the slot's child, always exactly.
+ *
+ *   word 0  slots in use             then, NODE_SLOTS words each:  HIGH and LOW   eight bytes of the key, zeros behind its end
+ *        1  bytes that the keys                                    KEYS           the key's reference
+ *           share, or fewer                                        COUNTS         1 or 0: live or not; inner: live keys below the child
+ *        2  next leaf, free node                                   CHILDREN       inner: the child
+ *        3  leaf before
  */
 
-export const NODE_SLOTS_LOG2 = 6;
-export const NODE_SLOTS: number = 1 << NODE_SLOTS_LOG2;
-const CHUNK_LOG2 = 7;
-const CHUNK_NODES = 1 << CHUNK_LOG2;
-const CHUNK_MASK = CHUNK_NODES - 1;
-const CHUNK_SLOTS = CHUNK_NODES * NODE_SLOTS;
+export const NODE_SLOTS = 64;
 /** No node. */
 export const NONE = 0xffffffff;
 
-/** The columns of CHUNK_NODES nodes. */
-export interface NodeChunk {
-  readonly keys: Uint32Array;
-  /** The first eight bytes of the key, zeros behind its end, as two big-endian numbers. */
-  readonly high: Uint32Array;
-  readonly low: Uint32Array;
-  /** Of an inner node: the child, and the live keys below it. */
-  readonly children: Uint32Array;
-  readonly counts: Uint32Array;
-  /** Of a leaf: 1 where the key is live, 0 where its newest record is a deletion. */
-  readonly live: Uint8Array;
-  /** By node. */
-  readonly sizes: Uint8Array;
-  readonly next: Uint32Array;
-  readonly previous: Uint32Array;
-}
+const SIZE = 0;
+const SHARED = 1;
+const NEXT = 2;
+const PREVIOUS = 3;
+const HEADER_WORDS = 4;
+/** Where a node's columns begin, from its first word. */
+export const HIGH: number = HEADER_WORDS;
+export const LOW: number = HIGH + NODE_SLOTS;
+export const KEYS: number = LOW + NODE_SLOTS;
+export const COUNTS: number = KEYS + NODE_SLOTS;
+export const CHILDREN: number = COUNTS + NODE_SLOTS;
+
+const CHUNK_LOG2 = 7;
+const CHUNK_NODES = 1 << CHUNK_LOG2;
+const CHUNK_MASK = CHUNK_NODES - 1;
 
 export class TreeNodes {
-  readonly #isLeaf: boolean;
-  readonly #chunks: NodeChunk[] = [];
+  readonly #columns: number;
+  readonly #nodeWords: number;
+  readonly #chunks: Uint32Array[] = [];
   #nodes = 0;
-  /** Freed nodes are chained by `next`. */
+  /** Freed nodes are chained by NEXT. */
   #free = NONE;
 
   constructor(kind: "leaf" | "inner") {
-    this.#isLeaf = kind === "leaf";
+    this.#columns = kind === "leaf" ? 4 : 5;
+    this.#nodeWords = HEADER_WORDS + this.#columns * NODE_SLOTS;
   }
 
   get memoryBytes(): number {
-    return this.#chunks.length * (CHUNK_SLOTS * (this.#isLeaf ? 13 : 20) + CHUNK_NODES * 9);
+    return this.#chunks.length * CHUNK_NODES * this.#nodeWords * 4;
   }
 
-  chunk(node: number): NodeChunk {
+  /** The words that the node's lie among, from base() on. */
+  words(node: number): Uint32Array {
     return this.#chunks[node >>> CHUNK_LOG2]!;
   }
 
-  /** The place of the node's first slot in its chunk's columns. */
   base(node: number): number {
-    return (node & CHUNK_MASK) << NODE_SLOTS_LOG2;
+    return (node & CHUNK_MASK) * this.#nodeWords;
   }
 
   size(node: number): number {
-    return this.#chunks[node >>> CHUNK_LOG2]!.sizes[node & CHUNK_MASK]!;
+    return this.words(node)[this.base(node) + SIZE]!;
   }
 
   setSize(node: number, size: number): void {
-    this.#chunks[node >>> CHUNK_LOG2]!.sizes[node & CHUNK_MASK] = size;
+    this.words(node)[this.base(node) + SIZE] = size;
+  }
+
+  shared(node: number): number {
+    return this.words(node)[this.base(node) + SHARED]!;
+  }
+
+  setShared(node: number, bytes: number): void {
+    this.words(node)[this.base(node) + SHARED] = bytes;
   }
 
   next(node: number): number {
-    return this.#chunks[node >>> CHUNK_LOG2]!.next[node & CHUNK_MASK]!;
-  }
-
-  previous(node: number): number {
-    return this.#chunks[node >>> CHUNK_LOG2]!.previous[node & CHUNK_MASK]!;
+    return this.words(node)[this.base(node) + NEXT]!;
   }
 
   setNext(node: number, next: number): void {
-    this.#chunks[node >>> CHUNK_LOG2]!.next[node & CHUNK_MASK] = next;
+    this.words(node)[this.base(node) + NEXT] = next;
+  }
+
+  previous(node: number): number {
+    return this.words(node)[this.base(node) + PREVIOUS]!;
   }
 
   setPrevious(node: number, previous: number): void {
-    this.#chunks[node >>> CHUNK_LOG2]!.previous[node & CHUNK_MASK] = previous;
+    this.words(node)[this.base(node) + PREVIOUS] = previous;
+  }
+
+  key(node: number, slot: number): number {
+    return this.words(node)[this.base(node) + KEYS + slot]!;
+  }
+
+  child(node: number, slot: number): number {
+    return this.words(node)[this.base(node) + CHILDREN + slot]!;
+  }
+
+  count(node: number, slot: number): number {
+    return this.words(node)[this.base(node) + COUNTS + slot]!;
+  }
+
+  setCount(node: number, slot: number, count: number): void {
+    this.words(node)[this.base(node) + COUNTS + slot] = count;
   }
 
   /** An empty node without neighbours. */
@@ -85,9 +113,10 @@ export class TreeNodes {
       this.#free = this.next(node);
     } else {
       node = this.#nodes++;
-      if ((node & CHUNK_MASK) === 0) this.#addChunk();
+      if ((node & CHUNK_MASK) === 0) this.#chunks.push(new Uint32Array(CHUNK_NODES * this.#nodeWords));
     }
     this.setSize(node, 0);
+    this.setShared(node, 0);
     this.setNext(node, NONE);
     this.setPrevious(node, NONE);
     return node;
@@ -100,87 +129,52 @@ export class TreeNodes {
 
   /** Live keys in the node and below. */
   total(node: number): number {
-    const chunk = this.chunk(node);
-    return this.sum(node, chunk.sizes[node & CHUNK_MASK]!);
+    return this.sum(node, this.size(node));
   }
 
-  /** Live keys in the first `slots` slots. */
+  /** Live keys in the first `slots` slots, and below them. */
   sum(node: number, slots: number): number {
-    const chunk = this.chunk(node);
-    const column = this.#isLeaf ? chunk.live : chunk.counts;
-    const base = this.base(node);
+    const words = this.words(node);
+    const from = this.base(node) + COUNTS;
     let sum = 0;
-    for (let at = base; at < base + slots; at++) sum += column[at]!;
+    for (let at = from; at < from + slots; at++) sum += words[at]!;
     return sum;
   }
 
   /** Makes room for a slot at `slot` of a node that is not full. */
   open(node: number, slot: number): void {
+    const words = this.words(node);
     const size = this.size(node);
-    const at = this.base(node) + slot;
-    this.#shift(this.chunk(node), at + 1, at, size - slot);
+    let column = this.base(node) + HIGH;
+    // Loops, since the moves are short: as many calls of copyWithin take longer.
+    for (let i = 0; i < this.#columns; i++, column += NODE_SLOTS) {
+      for (let at = column + size; at > column + slot; at--) words[at] = words[at - 1]!;
+    }
     this.setSize(node, size + 1);
   }
 
   close(node: number, slot: number): void {
-    const size = this.size(node);
-    const at = this.base(node) + slot;
-    this.#shift(this.chunk(node), at, at + 1, size - slot - 1);
-    this.setSize(node, size - 1);
+    const words = this.words(node);
+    const size = this.size(node) - 1;
+    let column = this.base(node) + HIGH;
+    for (let i = 0; i < this.#columns; i++, column += NODE_SLOTS) {
+      for (let at = column + slot; at < column + size; at++) words[at] = words[at + 1]!;
+    }
+    this.setSize(node, size);
   }
 
-  /** Moves the slots from `slot` on to the end of another node, which has room for them. */
+  /** Moves the slots from `slot` on to the end of another node, which has room for them. What its keys share is for the caller to settle. */
   move(from: number, slot: number, to: number): void {
     const slots = this.size(from) - slot;
     const size = this.size(to);
-    const source = this.chunk(from);
-    const target = this.chunk(to);
-    const start = this.base(from) + slot;
-    const into = this.base(to) + size;
-    for (let i = 0; i < slots; i++) {
-      target.keys[into + i] = source.keys[start + i]!;
-      target.high[into + i] = source.high[start + i]!;
-      target.low[into + i] = source.low[start + i]!;
-      if (this.#isLeaf) {
-        target.live[into + i] = source.live[start + i]!;
-      } else {
-        target.children[into + i] = source.children[start + i]!;
-        target.counts[into + i] = source.counts[start + i]!;
-      }
+    const source = this.words(from);
+    const target = this.words(to);
+    let start = this.base(from) + HIGH + slot;
+    let into = this.base(to) + HIGH + size;
+    for (let i = 0; i < this.#columns; i++, start += NODE_SLOTS, into += NODE_SLOTS) {
+      for (let at = 0; at < slots; at++) target[into + at] = source[start + at]!;
     }
     this.setSize(from, slot);
     this.setSize(to, size + slots);
-  }
-
-  /** Moves slots of a node by one place. A loop, since these are few: five calls of copyWithin take longer. */
-  #shift(chunk: NodeChunk, to: number, from: number, slots: number): void {
-    const step = to > from ? -1 : 1;
-    const first = to > from ? from + slots - 1 : from;
-    for (let i = 0, at = first; i < slots; i++, at += step) {
-      chunk.keys[at - step] = chunk.keys[at]!;
-      chunk.high[at - step] = chunk.high[at]!;
-      chunk.low[at - step] = chunk.low[at]!;
-      if (this.#isLeaf) {
-        chunk.live[at - step] = chunk.live[at]!;
-      } else {
-        chunk.children[at - step] = chunk.children[at]!;
-        chunk.counts[at - step] = chunk.counts[at]!;
-      }
-    }
-  }
-
-  #addChunk(): void {
-    const inner = this.#isLeaf ? 0 : CHUNK_SLOTS;
-    this.#chunks.push({
-      keys: new Uint32Array(CHUNK_SLOTS),
-      high: new Uint32Array(CHUNK_SLOTS),
-      low: new Uint32Array(CHUNK_SLOTS),
-      children: new Uint32Array(inner),
-      counts: new Uint32Array(inner),
-      live: new Uint8Array(CHUNK_SLOTS - inner),
-      sizes: new Uint8Array(CHUNK_NODES),
-      next: new Uint32Array(CHUNK_NODES),
-      previous: new Uint32Array(CHUNK_NODES),
-    });
   }
 }

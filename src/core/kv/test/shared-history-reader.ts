@@ -75,4 +75,5 @@ function read(input: ReaderInput): ReaderReport {
   }
 }
 
-if (parentPort !== null) parentPort.postMessage(read(workerData as ReaderInput));
+const port = parentPort;
+port?.postMessage(read(workerData as ReaderInput));
