@@ -29,8 +29,24 @@ export function toValue(value: Value): Uint8Array {
   return toTransientBytes(value, "value", valueScratch);
 }
 
+/** Where writeKey() leaves keys. */
+export const writtenKey: Uint8Array = keyScratch;
+
+/** Writes a short key of plain characters to `writtenKey` and answers its length; 0: toKey() must do it. */
+export function writeKey(key: Key): number {
+  if (typeof key !== "string" || key.length > 64) return 0;
+  for (let i = 0; i < key.length; i++) {
+    const unit = key.charCodeAt(i);
+    if (unit > 0x7f) return 0;
+    writtenKey[i] = unit;
+  }
+  return key.length;
+}
+
 /** Valid until the next call of this function. */
 export function toKey(key: Key): Uint8Array {
+  const written = writeKey(key);
+  if (written > 0) return keyScratch.subarray(0, written);
   const bytes = toTransientBytes(key, "key", keyScratch);
   if (bytes.byteLength === 0) throw invalidArgument("key", "a key has at least one byte");
   return bytes;

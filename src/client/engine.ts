@@ -15,7 +15,7 @@ import {
   type NodePort,
   type NodeStatus,
 } from "../node/boundary.ts";
-import { checkChoice, checkNumber, checkOptions, checkTimeout, isKey, toBytes, toInterval, toKey, toTargetInterval, toValue } from "./arguments.ts";
+import { checkChoice, checkNumber, checkOptions, checkTimeout, isKey, toBytes, toInterval, toKey, toTargetInterval, toValue, writeKey, writtenKey } from "./arguments.ts";
 import { Calls, type RangeReply } from "./calls.ts";
 import type {
   CallOptions,
@@ -41,7 +41,7 @@ import type {
   Watch,
   WatchOptions,
 } from "./client.ts";
-import { createKeyMeta, createKeyValue } from "./key-value.ts";
+import { createKeyMeta, createKeyValue, createKeyValueOf } from "./key-value.ts";
 import { LatestValue } from "./latest-value.ts";
 import { LocalScan } from "./local-scan.ts";
 import { LocalWatch, WATCH_CREDIT_BYTES } from "./local-watch.ts";
@@ -251,12 +251,14 @@ export class LocalEngine implements Engine {
   }
 
   #get(key: Key, consistency: Consistency, minRevision: number, timeoutMs: number, signal: AbortSignal | undefined): Promise<KeyValue | undefined> {
-    const bytes = toKey(key);
     if (consistency !== "linearizable" && this.#mayReadShared(consistency, minRevision)) {
-      const hit = this.#shared.get(bytes);
+      const written = writeKey(key);
+      const sharedKey = written > 0 ? writtenKey : toKey(key);
+      const hit = this.#shared.get(sharedKey, written > 0 ? written : sharedKey.byteLength);
       if (hit === undefined) return Promise.resolve(undefined);
-      if (hit !== "retry") return Promise.resolve(createKeyValue(typeof key === "string" ? { ...hit, key } : { ...hit, key: new Uint8Array(bytes) }));
+      if (hit !== "retry") return Promise.resolve(createKeyValueOf(typeof key === "string" ? key : new Uint8Array(sharedKey), hit));
     }
+    const bytes = toKey(key);
     return this.#abortable(signal, false, (resolve, reject) => {
       this.#calls.read(
         bytes,

@@ -28,48 +28,42 @@ export interface KeyValueParts {
   readonly lease: string | undefined;
 }
 
-class Meta implements KeyMeta {
+/** One class, without private names, since a read makes one of these and little else. */
+class StoredKeyValue implements KeyValue {
   readonly createRevision: number;
   readonly modRevision: number;
   readonly version: number;
   readonly lease: string | undefined;
-  #key: Uint8Array | string;
+  private storedKey: Uint8Array | string;
+  private storedValue: Uint8Array;
 
-  constructor(kv: KeyValueParts) {
-    this.#key = kv.key;
+  constructor(key: Uint8Array | string, kv: Omit<KeyValueParts, "key">) {
     this.createRevision = kv.createRevision;
     this.modRevision = kv.modRevision;
     this.version = kv.version;
     this.lease = kv.lease;
+    this.storedKey = key;
+    this.storedValue = kv.value;
   }
 
   get keyBytes(): Bytes {
-    const key = this.#key;
+    const key = this.storedKey;
     return new Uint8Array(typeof key === "string" ? encoder.encode(key) : key);
   }
 
   get key(): string {
-    if (typeof this.#key !== "string") this.#key = decodeText(this.#key, "key");
-    return this.#key;
-  }
-}
-
-class WithValue extends Meta implements KeyValue {
-  #value: Uint8Array;
-
-  constructor(kv: KeyValueParts) {
-    super(kv);
-    this.#value = kv.value;
+    if (typeof this.storedKey !== "string") this.storedKey = decodeText(this.storedKey, "key");
+    return this.storedKey;
   }
 
   get value(): Bytes {
-    const value = own(this.#value);
-    this.#value = value;
+    const value = own(this.storedValue);
+    this.storedValue = value;
     return value;
   }
 
   text(): string {
-    return decodeText(this.#value, "value");
+    return decodeText(this.storedValue, "value");
   }
 
   json(): unknown {
@@ -82,10 +76,41 @@ class WithValue extends Meta implements KeyValue {
   }
 }
 
+class StoredKeyMeta implements KeyMeta {
+  readonly createRevision: number;
+  readonly modRevision: number;
+  readonly version: number;
+  readonly lease: string | undefined;
+  private storedKey: Uint8Array | string;
+
+  constructor(kv: KeyValueParts) {
+    this.createRevision = kv.createRevision;
+    this.modRevision = kv.modRevision;
+    this.version = kv.version;
+    this.lease = kv.lease;
+    this.storedKey = kv.key;
+  }
+
+  get keyBytes(): Bytes {
+    const key = this.storedKey;
+    return new Uint8Array(typeof key === "string" ? encoder.encode(key) : key);
+  }
+
+  get key(): string {
+    if (typeof this.storedKey !== "string") this.storedKey = decodeText(this.storedKey, "key");
+    return this.storedKey;
+  }
+}
+
 export function createKeyValue(kv: KeyValueParts): KeyValue {
-  return new WithValue(kv);
+  return new StoredKeyValue(kv.key, kv);
+}
+
+/** The same for a record that lies without its key. */
+export function createKeyValueOf(key: Uint8Array | string, kv: Omit<KeyValueParts, "key">): KeyValue {
+  return new StoredKeyValue(key, kv);
 }
 
 export function createKeyMeta(kv: KeyValueParts): KeyMeta {
-  return new Meta(kv);
+  return new StoredKeyMeta(kv);
 }

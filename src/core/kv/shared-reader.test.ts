@@ -21,7 +21,7 @@ function put(table: PackedTable, i: number, revision: number, bytes: number, lea
 }
 
 describe("a reader of a shared table", () => {
-  test("answers as the table does, in a buffer of its own", () => {
+  test("answers as the table does, in bytes that nobody else writes to", () => {
     const table = createTable({ hashSeed });
     put(table, 1, 2, 0);
     put(table, 1, 3, 5, "00000000000000ff");
@@ -33,7 +33,6 @@ describe("a reader of a shared table", () => {
     assert.ok(hit !== undefined && hit !== "retry");
     assert.deepEqual({ ...hit, value: [...hit.value] }, { createRevision: 2, modRevision: 3, version: 2, lease: "00000000000000ff", value: [3, 3, 3, 3, 3] });
     assert.ok(hit.value.buffer instanceof ArrayBuffer);
-    assert.equal(hit.value.buffer.byteLength, 5);
     assert.equal(reader.get(keyOf(2)), undefined);
     assert.equal(reader.get(keyOf(3)), undefined);
     assert.equal(reader.published(), 5);

@@ -52,7 +52,7 @@ export interface SharedHit {
   readonly modRevision: number;
   readonly version: number;
   readonly lease: string | undefined;
-  /** In an ArrayBuffer of its own. */
+  /** Nobody else writes to it; but a small one shares its ArrayBuffer with others, and keeps that alive. */
   readonly value: Uint8Array<ArrayBuffer>;
 }
 
@@ -62,6 +62,9 @@ const TRIES_MAX = 8;
 const UNPUBLISHED_MAX = 4096;
 /** Looks at the slots of numbers, each some nanoseconds. The writer's thread may be off the processor. */
 const SLOT_TRIES_MAX = 10_000;
+/** Values up to this size are copied into chunks. */
+const POOLED_BYTES_MAX = 1024;
+const POOL_BYTES = 16_384;
 const AGAIN = "again";
 const RETRY = "retry";
 
@@ -74,6 +77,8 @@ export class SharedTableReader {
   readonly #words: (Uint32Array | undefined)[] = [];
   readonly #bytes: (Uint8Array | undefined)[] = [];
   readonly #epochs: number[] = [];
+  #pool: Uint32Array<ArrayBuffer> = new Uint32Array(POOL_BYTES / 4);
+  #pooledWords = 0;
   readonly #float: Float64Array = new Float64Array(1);
   readonly #halves: Uint32Array = new Uint32Array(this.#float.buffer);
 
@@ -102,14 +107,14 @@ export class SharedTableReader {
   }
 
   /**
-   * The key's record; undefined if it has none, or a deletion; "retry" if this thread cannot tell now and the table's own has to be asked:
+   * The record of the key that the first `keyBytes` of `key` are; undefined if it has none, or a deletion; "retry" if this thread cannot tell now and the table's own has to be asked:
    * the memory in question is not known here yet, or was reclaimed under our eyes eight times in a row.
    */
-  get(key: Uint8Array): SharedHit | undefined | "retry" {
-    const hash = hashKey(key, 0, key.length, this.#seedLow, this.#seedHigh);
+  get(key: Uint8Array, keyBytes: number = key.length): SharedHit | undefined | "retry" {
+    const hash = hashKey(key, 0, keyBytes, this.#seedLow, this.#seedHigh);
     for (let tries = 0; tries < TRIES_MAX; tries++) {
       const before = Atomics.load(this.#control, CONTROL_RECLAMATIONS);
-      const answer = this.#read(key, hash);
+      const answer = this.#read(key, keyBytes, hash);
       // Adding nothing is a write as well: it cannot overtake the plain reads before it, as a load could on arm64.
       if (Atomics.add(this.#control, CONTROL_RECLAMATIONS, 0) !== before || answer === AGAIN) continue;
       return answer;
@@ -140,10 +145,10 @@ export class SharedTableReader {
     return false;
   }
 
-  #read(key: Uint8Array, hash: number): SharedHit | undefined | "retry" | "again" {
+  #read(key: Uint8Array, keyBytes: number, hash: number): SharedHit | undefined | "retry" | "again" {
     const published = this.published();
     if (Number.isNaN(published)) return RETRY;
-    const at = this.#find(key, hash);
+    const at = this.#find(key, keyBytes, hash);
     if (at === 0) return undefined;
     if (at === SLOT_DELETED) return RETRY;
 
@@ -165,7 +170,7 @@ export class SharedTableReader {
   }
 
   /** The key's reference; 0 if it is not there, SLOT_DELETED if that is not known. */
-  #find(key: Uint8Array, hash: number): number {
+  #find(key: Uint8Array, keyBytes: number, hash: number): number {
     const depth = Math.min(Atomics.load(this.#control, CONTROL_DEPTH), DIRECTORY_DEPTH_MAX);
     const segment = Atomics.load(this.#control, CONTROL_DIRECTORY + (hash & ((1 << depth) - 1)));
     const words = this.#index[segment >>> SEGMENTS_LOG2];
@@ -179,7 +184,7 @@ export class SharedTableReader {
       if (words[at + 1] !== hash || ref === SLOT_DELETED) continue;
       const slab = ref >>> SLAB_UNITS_LOG2;
       if (!this.#isKnown(slab)) return SLOT_DELETED;
-      if (this.#isKey(slab, (ref & SLAB_UNITS_MASK) << 1, key)) return ref;
+      if (this.#isKey(slab, (ref & SLAB_UNITS_MASK) << 1, key, keyBytes)) return ref;
     }
     return 0;
   }
@@ -189,11 +194,11 @@ export class SharedTableReader {
     return this.#words[slab] !== undefined && this.#epochs[slab] === Atomics.load(this.#control, CONTROL_EPOCHS + slab);
   }
 
-  #isKey(slab: number, at: number, key: Uint8Array): boolean {
-    if (this.#words[slab]![at + KEY_BYTES] !== key.length) return false;
+  #isKey(slab: number, at: number, key: Uint8Array, keyBytes: number): boolean {
+    if (this.#words[slab]![at + KEY_BYTES] !== keyBytes) return false;
     const bytes = this.#bytes[slab]!;
     const from = at * 4 + KEY_HEADER_BYTES;
-    for (let i = 0; i < key.length; i++) {
+    for (let i = 0; i < keyBytes; i++) {
       if (bytes[from + i] !== key[i]) return false;
     }
     return true;
@@ -207,8 +212,7 @@ export class SharedTableReader {
     const from = first * 4 + RECORD_HEADER_BYTES + ((word & FLAG_LEASE) === 0 ? 0 : LEASE_BYTES);
     const length = word & VALUE_BYTES_MASK;
     if (from + length > bytes.length) return AGAIN;
-    // slice() makes the copy in one call, in an ArrayBuffer although the source is shared.
-    const value = bytes.slice(from, from + length) as Uint8Array<ArrayBuffer>;
+    const value = length <= POOLED_BYTES_MAX ? this.#pooled(words, from >>> 2, length) : (bytes.slice(from, from + length) as Uint8Array<ArrayBuffer>);
     return {
       createRevision: wide(words[first + RECORD_CREATE_LOW]!, words[first + RECORD_CREATE_HIGH]!),
       modRevision,
@@ -216,5 +220,19 @@ export class SharedTableReader {
       lease: leaseAt(words, first),
       value,
     };
+  }
+
+  /** A copy in a chunk that many share: an ArrayBuffer for each small value would cost more than all the rest. Values begin on words. */
+  #pooled(words: Uint32Array, from: number, length: number): Uint8Array<ArrayBuffer> {
+    const count = (length + 3) >>> 2;
+    if (this.#pooledWords + count > POOL_BYTES / 4) {
+      this.#pool = new Uint32Array(POOL_BYTES / 4);
+      this.#pooledWords = 0;
+    }
+    const pool = this.#pool;
+    const at = this.#pooledWords;
+    for (let i = 0; i < count; i++) pool[at + i] = words[from + i]!;
+    this.#pooledWords = at + count;
+    return new Uint8Array(pool.buffer, at * 4, length);
   }
 }
