@@ -1,6 +1,7 @@
 /** Engine.open: a node in its own thread, or in this one, and the engine in front of it. */
+import { asEngineError } from "../errors.ts";
 import { createNodeClock } from "../host/node-clock.ts";
-import { openInlineNode, openingError } from "../node/inline-port.ts";
+import { openInlineNode } from "../node/inline-port.ts";
 import { createEnvironment } from "../node/real-environment.ts";
 import { openNodeThread } from "../node/thread-port.ts";
 import { openLocalEngine, type Engine } from "./engine.ts";
@@ -18,7 +19,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       const port = await openInlineNode(createEnvironment(node, { thread: "inline", diskWorkerUrl: undefined }), node);
       return await openLocalEngine(port, clock, settings);
     } catch (error) {
-      throw openingError(error);
+      throw asEngineError(error);
     }
   }
   return openLocalEngine(openNodeThread(node, options.workerUrl), clock, settings);

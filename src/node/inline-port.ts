@@ -1,5 +1,4 @@
 /** A node in the caller's own thread: for tests, simulation and bundles. The boundary is then two function calls. */
-import { EngineError } from "../errors.ts";
 import type { FromNode, NodePort, ToNode } from "./boundary.ts";
 import type { Environment } from "./environment.ts";
 import type { NodeOptions } from "./node-options.ts";
@@ -34,10 +33,4 @@ export async function openInlineNode(environment: Environment, options: NodeOpti
       return Promise.resolve();
     },
   };
-}
-
-/** What a failed opening looks like to the caller, whatever was thrown. */
-export function openingError(error: unknown): EngineError {
-  if (EngineError.is(error)) return error;
-  return new EngineError("INTERNAL", `opening failed: ${String(error)}`, { invariant: String(error) }, { cause: error });
 }

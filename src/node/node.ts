@@ -16,7 +16,7 @@ import type { Message } from "../core/raft/message.ts";
 import { Raft } from "../core/raft/raft.ts";
 import type { Ready, RecoveredLog, Vote } from "../core/raft/ready.ts";
 import { ENTRY_HEADER_BYTES } from "../core/raft/entry.ts";
-import { EngineError, toWire } from "../errors.ts";
+import { asEngineError, EngineError, toWire } from "../errors.ts";
 import type { Timer } from "../host/clock.ts";
 import type { Storage } from "../storage/storage.ts";
 import { decodeMessage, encodeMessage } from "../transport/message-codec.ts";
@@ -238,11 +238,7 @@ export class Node {
       try {
         this.#turn();
       } catch (error) {
-        this.#fail(
-          EngineError.is(error)
-            ? error
-            : new EngineError("INTERNAL", `the node stopped: ${String(error)}`, { invariant: String(error) }, { cause: error }),
-        );
+        this.#fail(asEngineError(error));
       }
     });
   }
@@ -441,7 +437,8 @@ export class Node {
         }
         this.#wake();
       },
-      () => {}, // `failed` tells.
+      // What Raft believes to be on its way to the disk is not: this node can promise nothing any more.
+      (error: unknown) => this.#fail(asEngineError(error)),
     );
   }
 
@@ -456,7 +453,7 @@ export class Node {
       try {
         run();
       } catch (error) {
-        this.#fail(new EngineError("INTERNAL", `the node stopped: ${String(error)}`, { invariant: String(error) }, { cause: error }));
+        this.#fail(asEngineError(error));
       }
       this.#wake();
     });

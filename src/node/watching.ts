@@ -84,6 +84,6 @@ export class Watching {
 
   /** When pump() must be called next at the latest. */
   get deadline(): number {
-    return this.#progressAt;
+    return this.#progress.size === 0 ? Number.POSITIVE_INFINITY : this.#progressAt;
   }
 }

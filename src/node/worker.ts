@@ -1,8 +1,7 @@
 /** The entry of a node's own thread: real clock, disk thread and links, and the other end of the boundary. */
 import { parentPort, workerData } from "node:worker_threads";
-import { toWire } from "../errors.ts";
+import { asEngineError, toWire } from "../errors.ts";
 import type { FromNode, ToNode } from "./boundary.ts";
-import { openingError } from "./inline-port.ts";
 import type { NodeOptions } from "./node-options.ts";
 import { Node } from "./node.ts";
 import { createEnvironment } from "./real-environment.ts";
@@ -31,6 +30,6 @@ if (port !== null) {
   const environment = createEnvironment(options, { thread: "worker", diskWorkerUrl });
   Node.open(environment, options, deliver).then(
     (node) => port.on("message", (messages: readonly ToNode[]) => node.receive(messages)),
-    (error: unknown) => deliver([{ kind: "openFailed", error: toWire(openingError(error)) }, { kind: "closed" }]),
+    (error: unknown) => deliver([{ kind: "openFailed", error: toWire(asEngineError(error)) }, { kind: "closed" }]),
   );
 }

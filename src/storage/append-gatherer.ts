@@ -3,10 +3,9 @@
  * per entry. While appends are on their way further writes gather, and leave together when one returns. The buffers are shared memory, so
  * that nothing is copied or emptied on the way to the disk thread; one is used again when the disk has answered.
  */
-import type { Entry } from "../core/raft/entry.ts";
-import type { Vote } from "../core/raft/ready.ts";
 import { GROUP_HEADER_BYTES, RECORD_ENTRY, RECORD_HEADER_BYTES } from "./log-format.ts";
 import { voteRecordBytes, writeVoteRecord } from "./log-state.ts";
+import type { LogWrite } from "./storage.ts";
 
 /** Settles the promise of one write. */
 export interface Waiter {
@@ -27,16 +26,22 @@ const GATHERED_BYTES = 1024 * 1024;
 const BUFFER_BYTES_MIN = 64 * 1024;
 const POOLED_MAX = 4;
 
+/** How many bytes a write takes in the log, before it is rounded up. */
+export function recordBytes(write: LogWrite): number {
+  let bytes = write.vote === undefined ? 0 : voteRecordBytes(write.vote);
+  for (const entry of write.entries) bytes += RECORD_HEADER_BYTES + entry.record.byteLength;
+  return bytes;
+}
+
 export class AppendGatherer {
   readonly #queue: Gathered[] = [];
   readonly #pool: { readonly buffer: Uint8Array; readonly view: DataView }[] = [];
   /** In all that waits to leave. */
   bytes = 0;
 
-  add(write: { readonly vote: Vote | undefined; readonly entries: readonly Entry[] }, waiter: Waiter): void {
+  /** `bytes` is what recordBytes() says of the write. */
+  add(write: LogWrite, bytes: number, waiter: Waiter): void {
     const { vote, entries } = write;
-    let bytes = vote === undefined ? 0 : voteRecordBytes(vote);
-    for (const entry of entries) bytes += RECORD_HEADER_BYTES + entry.record.byteLength;
     const gathered = this.#room(bytes);
     const { buffer, view } = gathered;
     let at = gathered.used;

@@ -1,3 +1,4 @@
+/* oxlint-disable no-restricted-globals, no-restricted-imports -- as the disk thread, in which it runs */
 /**
  * One engine for a data directory, whatever happens to the process: the lock is a Unix socket in the directory that its owner listens on, so
  * the operating system lets go of it with the process, and whoever finds it locked learns by whom. (A pid in a file would say nothing between
@@ -92,7 +93,6 @@ async function waitForOthers(directory: string, own: { readonly id: string; read
     for (const name of readdirSync(directory)) {
       const other = NAME.exec(name)?.[1];
       if (other === undefined || other === own.id) continue;
-      // oxlint-disable-next-line no-await-in-loop -- few, and the first one alive decides
       const holder = await ask(own.sockets.pathOf(name));
       if (holder.state === "dead") removeSocket(`${directory}/${name}`);
       else if (holder.state === "holder" || other < own.id) throw inUse(directory, holder.pid);
@@ -100,7 +100,6 @@ async function waitForOthers(directory: string, own: { readonly id: string; read
     }
     if (waiting === undefined) return;
     if (performance.now() > until) throw inUse(directory, waiting.pid);
-    // oxlint-disable-next-line no-await-in-loop -- a poll
     await new Promise((resolve) => setTimeout(resolve, CANDIDATE_POLL_MS));
   }
 }

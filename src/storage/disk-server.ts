@@ -12,7 +12,7 @@ import type { Random } from "../host/random.ts";
 import type { AppendRequest, DiskGauges, DiskProgress, DiskReply, DiskRequest, DiskValue, RecoveredWire } from "./disk-protocol.ts";
 import { loadIdentity, saveIdentity } from "./identity-file.ts";
 import { foundingBase, SEGMENT_BYTES, SEGMENT_BYTES_MIN, SLICE_BYTES, SegmentLog } from "./segment-log.ts";
-import type { SegmentLogOptions } from "./segment-log.ts";
+import type { SegmentLogOptions } from "./segment-creation.ts";
 import { recoverLog } from "./segment-recovery.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 import type { StoredSnapshot } from "./snapshot-store.ts";

@@ -85,8 +85,7 @@ class ThreadPort implements DiskPort {
 
   post(request: DiskRequest): void {
     if (this.#hasExited) return;
-    if (request.kind === "writeSnapshot") this.#worker.postMessage(request, [request.bytes.buffer as ArrayBuffer]);
-    else this.#worker.postMessage(request);
+    this.#worker.postMessage(request, request.kind === "writeSnapshot" ? [request.bytes.buffer as ArrayBuffer] : []);
     Atomics.add(this.#bell, 0, 1);
     Atomics.notify(this.#bell, 0);
   }
@@ -157,7 +156,7 @@ class InlinePort implements DiskPort {
   readonly #queue: DiskQueue;
   #callback: ((reply: DiskReply) => void) | undefined;
   #closing: Promise<void> | undefined;
-  #scheduled: NodeJS.Immediate | undefined;
+  #scheduled = false;
   #idle: NodeJS.Timeout | undefined;
   #onEmpty: (() => void) | undefined;
 
@@ -190,8 +189,10 @@ class InlinePort implements DiskPort {
   #schedule(): void {
     clearTimeout(this.#idle);
     // A turn of the event loop for each piece of work, so that the application's own come between.
-    this.#scheduled ??= setImmediate(() => {
-      this.#scheduled = undefined;
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
       if (this.#attempt(() => this.#queue.runOne())) this.#schedule();
       else if (this.#closing !== undefined) this.#onEmpty?.();
       else this.#rest();

@@ -35,7 +35,7 @@ export class LogState {
   base: LogBase;
   firstIndex: number;
   lastIndex: number;
-  readonly terms: TermRuns;
+  terms: TermRuns;
 
   constructor(head: SegmentHead) {
     this.base = head.base;
@@ -62,12 +62,16 @@ export class LogState {
         if (end - from < 32) return "an entry cut short";
         const index = view.getFloat64(from + 8, true);
         const term = view.getFloat64(from + 16, true);
-        const lowestAllowed = Math.max(this.firstIndex, this.base.meta.lastIncludedIndex + 1);
-        if (!(index >= lowestAllowed && index <= this.lastIndex + 1)) return `entry ${index} behind ${this.lastIndex}`;
-        const before = index > this.lastIndex ? this.terms.lastTerm : this.terms.at(index - 1);
-        if (!(term >= before)) return `entry ${index} of term ${term} behind term ${before}`;
-        if (index < lowest) lowest = index;
-        if (index <= this.lastIndex || term !== before) this.terms.append(index, term);
+        if (!(index > this.base.meta.lastIncludedIndex && index <= this.lastIndex + 1)) return `entry ${index} behind ${this.lastIndex}`;
+        if (index < this.firstIndex) {
+          this.#beginAt(index, term);
+          lowest = Infinity;
+        } else {
+          const before = index > this.lastIndex ? this.terms.lastTerm : this.terms.at(index - 1);
+          if (!(term >= before)) return `entry ${index} of term ${term} behind term ${before}`;
+          if (index < lowest) lowest = index;
+          if (index <= this.lastIndex || term !== before) this.terms.append(index, term);
+        }
         this.lastIndex = index;
         observer?.onEntry({ index, bytes, offset: from, end });
       } else if (kind === RECORD_VOTE) {
@@ -88,6 +92,16 @@ export class LogState {
 
   get lastTerm(): number {
     return this.terms.lastTerm;
+  }
+
+  /**
+   * Segments are removed one after the other, and power may be lost between two of them. Then the first one left can hold an entry that
+   * replaces one from before it, whose neighbour's term is no longer known; it lies at or below the base, or the segments before would be
+   * there. The log begins behind that entry.
+   */
+  #beginAt(index: number, term: number): void {
+    this.terms = new TermRuns([{ index, term }]);
+    this.firstIndex = index + 1;
   }
 
   /** Lets go of the entries before `firstIndex`. */

@@ -134,7 +134,6 @@ const CASES: readonly { readonly name: string; check(store: LogStore): Promise<v
       const entries: Entry[] = [];
       for (let index = 1; index <= 400; index++) entries.push(entry(index, 1, index === 200 ? 600_000 : 2500));
       for (let at = 0; at < entries.length; at += 7) {
-        // oxlint-disable-next-line no-await-in-loop -- several groups on purpose
         await store.append({ vote: undefined, entries: entries.slice(at, at + 7) });
       }
       await holds(store, entries);
@@ -157,7 +156,6 @@ const CASES: readonly { readonly name: string; check(store: LogStore): Promise<v
       const before = await store.read({ from: 1, through: 2, bytesMax: 10_000 });
       await store.append({ vote: undefined, entries: [entry(2, 2, 100)] });
       for (let index = 3; index < 40; index++) {
-        // oxlint-disable-next-line no-await-in-loop -- buffers are used again, one write after the other
         await store.append({ vote: undefined, entries: [entry(index, 2, 100)] });
       }
       equalEntries(before, [entry(1, 1, 100), entry(2, 1, 100)]);
@@ -199,7 +197,6 @@ async function holds(store: LogStore, entries: readonly Entry[]): Promise<void> 
   same(store.lastIndex, last, "lastIndex");
   const found: Entry[] = [];
   while (found.length < entries.length) {
-    // oxlint-disable-next-line no-await-in-loop -- a page at a time
     const page = await store.read({ from: entries[found.length]!.index, through: last, bytesMax: 100_000 });
     if (page.length === 0) throw new Error("a read answered no entry");
     found.push(...page);

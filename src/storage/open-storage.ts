@@ -7,7 +7,7 @@ import { decodeEntry } from "../core/raft/entry.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import type { RecoveredLog } from "../core/raft/ready.ts";
 import { EngineError, fromWire, invalidArgument } from "../errors.ts";
-import { AppendGatherer } from "./append-gatherer.ts";
+import { AppendGatherer, recordBytes } from "./append-gatherer.ts";
 import type { Gathered } from "./append-gatherer.ts";
 import type { DiskGauges, DiskPort, DiskProgress, DiskReply, DiskRequest, DiskValue, RecoveredWire } from "./disk-protocol.ts";
 import { IDENTITY_BYTES_MAX } from "./identity-file.ts";
@@ -23,10 +23,13 @@ export interface OpenStorageOptions {
   readonly tailBytesMax?: number;
   /** Appends on their way to the disk at once; the disk joins those that wait. Default 2, so that it never waits for this thread. */
   readonly appendsInFlightMax?: number;
+  /** Bytes of writes that gather while others are on their way; beyond it append() refuses with OVERLOADED. Default 256 MiB. */
+  readonly gatheredBytesMax?: number;
   onProgress?(progress: DiskProgress): void;
 }
 
-/** Writes that were not posted yet: beyond it append() refuses with OVERLOADED. */
+/** Of one write. */
+const WRITE_BYTES_MAX = 512 * 1024 * 1024;
 const GATHERED_BYTES_MAX = 256 * 1024 * 1024;
 const TAIL_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -54,6 +57,7 @@ class PortStorage implements Storage {
   readonly #port: DiskPort;
   readonly #onProgress: ((progress: DiskProgress) => void) | undefined;
   readonly #appendsInFlightMax: number;
+  readonly #gatheredBytesMax: number;
   readonly #gatherer = new AppendGatherer();
   readonly #pending = new Map<number, Pending>();
   readonly #appends = new Map<number, Gathered>();
@@ -76,6 +80,7 @@ class PortStorage implements Storage {
     this.#port = options.port;
     this.#onProgress = options.onProgress;
     this.#appendsInFlightMax = options.appendsInFlightMax ?? 2;
+    this.#gatheredBytesMax = options.gatheredBytesMax ?? GATHERED_BYTES_MAX;
     this.failed = new Promise((resolve) => (this.#settleFailed = resolve));
     this.#port.onReply((reply) => this.#onReply(reply));
   }
@@ -133,8 +138,10 @@ class PortStorage implements Storage {
     const log = this.#base === undefined ? undefined : { base: this.#base, lastIndex: this.#lastIndex, terms: this.#terms };
     const wrong = checkLogWrite(log, write);
     if (wrong !== undefined) return Promise.reject(wrong);
-    if (this.#gatherer.bytes > GATHERED_BYTES_MAX) {
-      const details = { limit: "unsyncedBytes", max: GATHERED_BYTES_MAX, retryAfterMs: Math.ceil(this.syncMs) + 1 };
+    const bytes = recordBytes(write);
+    if (bytes > WRITE_BYTES_MAX) return Promise.reject(invalidArgument("write", `${bytes} bytes, of at most ${WRITE_BYTES_MAX}`));
+    if (this.#gatherer.bytes > this.#gatheredBytesMax) {
+      const details = { limit: "unsyncedBytes", max: this.#gatheredBytesMax, retryAfterMs: Math.ceil(this.syncMs) + 1 };
       return Promise.reject(new EngineError("OVERLOADED", "too many bytes wait for the disk", details));
     }
     if (write.vote === undefined && write.entries.length === 0) return this.#settled();
@@ -143,7 +150,7 @@ class PortStorage implements Storage {
       this.#lastIndex = last.index;
       noteTerms(this.#terms, write);
     }
-    const done = new Promise<void>((resolve, reject) => this.#gatherer.add(write, { resolve, reject }));
+    const done = new Promise<void>((resolve, reject) => this.#gatherer.add(write, bytes, { resolve, reject }));
     if (this.#appends.size < this.#appendsInFlightMax) this.#postAppend();
     return done;
   }
@@ -159,7 +166,6 @@ class PortStorage implements Storage {
     const entries: Entry[] = [];
     let left = bytesMax;
     for (let next = from; next <= through; ) {
-      // oxlint-disable-next-line no-await-in-loop -- a slice at a time, with the log's own writes between
       const bytes = (await this.#request({ kind: "read", from: next, through, bytesMax: left })) as Uint8Array;
       for (const entry of decodeEntries(bytes)) {
         left -= entry.record.byteLength;
@@ -218,7 +224,6 @@ class PortStorage implements Storage {
           slice.set(part, filled);
           filled += part.byteLength;
           at += part.byteLength;
-          // oxlint-disable-next-line no-await-in-loop -- slices are written in order
           if (filled === slice.byteLength) await flush();
         }
       },

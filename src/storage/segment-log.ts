@@ -6,14 +6,12 @@
  */
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import { assert } from "../errors.ts";
-import type { FileHandle, FileSystem } from "../host/file-system.ts";
-import type { Random } from "../host/random.ts";
+import type { FileHandle } from "../host/file-system.ts";
 import { GroupIndex } from "./group-index.ts";
 import {
   GROUP_HEADER_BYTES,
   RECORD_BASE,
   RECORD_ENTRY,
-  RECORD_HEAD,
   RECORD_HEADER_BYTES,
   jsonGroup,
   readGroupHeader,
@@ -23,18 +21,11 @@ import {
 } from "./log-format.ts";
 import { LogState } from "./log-state.ts";
 import type { LogBase, SegmentHead } from "./log-state.ts";
-import { describe, segmentPath } from "./segment.ts";
+import { createSegment } from "./segment-creation.ts";
+import type { SegmentLogOptions } from "./segment-creation.ts";
+import { describe, noteFirstIndex } from "./segment.ts";
 import type { Segment } from "./segment.ts";
 import { corrupt } from "./storage-failure.ts";
-
-export interface SegmentLogOptions {
-  readonly fileSystem: FileSystem;
-  readonly directory: string;
-  readonly segmentBytes: number;
-  readonly random: Random;
-  /** Monotonic milliseconds, for `syncMs` alone. */
-  now(): number;
-}
 
 /** What a slice of background work writes at most. */
 export const SLICE_BYTES: number = 256 * 1024;
@@ -47,7 +38,6 @@ const ZEROS = new Uint8Array(SLICE_BYTES);
 
 /** The next segment, filled with zeros while the one in use fills up. */
 export const SPARE_NAME = "spare";
-const HEAD_TEMP_NAME = "head.tmp";
 
 export class SegmentLog {
   readonly #options: SegmentLogOptions;
@@ -361,55 +351,6 @@ export class SegmentLog {
     } finally {
       if (segment.file === undefined) file.close();
     }
-  }
-}
-
-/** Marks the segments that the log can no longer begin with, an entry from before their head having been replaced behind it. */
-export function noteFirstIndex(segments: readonly Segment[], first: number): void {
-  for (let at = segments.length - 1; at >= 0; at--) {
-    const segment = segments[at]!;
-    if (segment.head.lastIndex >= first) segment.mayBeFirst = false;
-  }
-}
-
-/** How far the head of a segment reaches, up to where its first group of data begins. */
-export function segmentHeadBytes(head: SegmentHead): number {
-  return roundUpToSector(jsonGroup(RECORD_HEAD, head).byteLength);
-}
-
-/** Writes and syncs a segment's head under another name, then gives the file its own: a named segment has a head. */
-export function createSegment(
-  options: SegmentLogOptions,
-  made: {
-    readonly head: SegmentHead;
-    readonly groupNumber: number;
-    /** A file of zeros to take. */
-    readonly from: string | undefined;
-    /** Further groups that the segment has from the start, written before it gets its name. Answers where they end. */
-    fill?(file: FileHandle, place: { readonly segment: number; readonly nonce: number; readonly offset: number }): number;
-  },
-): Segment {
-  const { fileSystem, directory } = options;
-  const { head } = made;
-  const path = segmentPath(directory, head.segment);
-  const temporary = made.from ?? `${directory}/${HEAD_TEMP_NAME}`;
-  if (made.from === undefined) fileSystem.remove(temporary);
-  const file = fileSystem.open(temporary, made.from === undefined ? "create" : "write");
-  try {
-    const nonce = options.random.uint32();
-    const group = jsonGroup(RECORD_HEAD, head);
-    sealGroup({ place: { segment: head.segment, nonce, offset: 0 }, kind: "head", number: made.groupNumber }, [group]);
-    file.write(group, 0);
-    const headBytes = roundUpToSector(group.byteLength);
-    const usedBytes = made.fill?.(file, { segment: head.segment, nonce, offset: headBytes }) ?? headBytes;
-    file.dataSync();
-    const fileBytes = Math.max(usedBytes, file.size());
-    fileSystem.rename(temporary, path);
-    fileSystem.syncDirectory(directory);
-    return { number: head.segment, path, nonce, head, headBytes, usedBytes, fileBytes, mayBeFirst: true, file };
-  } catch (error) {
-    file.close();
-    throw error;
   }
 }
 

@@ -19,9 +19,10 @@ import { GROUP_HEADER_BYTES, roundUpToSector, sealGroup } from "./log-format.ts"
 import type { GroupPlace } from "./log-format.ts";
 import { LogState } from "./log-state.ts";
 import type { RecordObserver, SegmentHead } from "./log-state.ts";
-import { SLICE_BYTES, SPARE_NAME, SegmentLog, createSegment, noteFirstIndex, segmentHeadBytes } from "./segment-log.ts";
-import type { SegmentLogOptions } from "./segment-log.ts";
-import { SegmentReader, describe, groupNumberText, segmentNumber, segmentPath } from "./segment.ts";
+import { createSegment, segmentHeadBytes } from "./segment-creation.ts";
+import type { SegmentLogOptions } from "./segment-creation.ts";
+import { SLICE_BYTES, SPARE_NAME, SegmentLog } from "./segment-log.ts";
+import { SegmentReader, describe, groupNumberText, noteFirstIndex, segmentNumber, segmentPath } from "./segment.ts";
 import type { Segment } from "./segment.ts";
 import { corrupt } from "./storage-failure.ts";
 
@@ -97,7 +98,9 @@ export function recoverLog(
         if (group === undefined || group.header.kind !== "data" || group.header.number !== groupNumber + 1) break;
         // The reader's window is written over, and entries are views of what is folded.
         const bytes = group.bytes.slice();
+        const { firstIndex } = state;
         const first = state.fold(bytes, GROUP_HEADER_BYTES, entries);
+        if (state.firstIndex !== firstIndex) index.clear();
         const problem = typeof first === "string" ? first : entries.malformed ? "an entry that cannot be read" : undefined;
         if (problem !== undefined) {
           throw corrupt({ path: segment.path, offset, expected: groupNumberText(groupNumber + 1), found: problem });
@@ -144,7 +147,7 @@ export function recoverLog(
   return {
     log: new SegmentLog(options, { state, index, segments, groupNumber, spareBytes }),
     spareBytes,
-    tail: entries.tail,
+    tail: entries.tail.filter((entry) => entry.index >= state.firstIndex),
     configurationEntries: entries.configurations.filter((entry) => entry.index > state.base.meta.lastIncludedIndex),
   };
 }

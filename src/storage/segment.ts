@@ -138,3 +138,11 @@ export function describe(bytes: Uint8Array): string {
   if (header !== undefined) return `a bad checksum or number (group ${header.number}, ${header.recordBytes} bytes)`;
   return bytes.every((byte) => byte === 0) ? "zeros" : "no group";
 }
+
+/** Marks the segments that the log can no longer begin with, an entry from before their head having been replaced behind it. */
+export function noteFirstIndex(segments: readonly Segment[], first: number): void {
+  for (let at = segments.length - 1; at >= 0; at--) {
+    const segment = segments[at]!;
+    if (segment.head.lastIndex >= first) segment.mayBeFirst = false;
+  }
+}

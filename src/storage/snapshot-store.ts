@@ -9,7 +9,7 @@
  */
 import { crc32 } from "node:zlib";
 import type { SnapshotMeta } from "../core/raft/message.ts";
-import { assert } from "../errors.ts";
+import { assert, invalidArgument } from "../errors.ts";
 import type { FileHandle, FileSystem } from "../host/file-system.ts";
 import { randomId } from "../host/random.ts";
 import type { Random } from "../host/random.ts";
@@ -97,7 +97,7 @@ export class SnapshotStore {
   }
 
   create(meta: SnapshotMeta): number {
-    assert(this.#writers.size < SNAPSHOT_WRITERS_MAX, "few snapshots are written at once");
+    if (this.#writers.size >= SNAPSHOT_WRITERS_MAX) throw invalidArgument("snapshot", `${SNAPSHOT_WRITERS_MAX} are being written already`);
     const id = this.#nextWriter++;
     const temporary = this.#path(`${randomId(this.#random)}.tmp`);
     const file = this.#fileSystem.open(temporary, "create");
@@ -201,7 +201,7 @@ export class SnapshotStore {
 
   #writer(id: number): Writer {
     const writer = this.#writers.get(id);
-    assert(writer !== undefined, "a snapshot is written by a writer that has neither finished nor failed");
+    if (writer === undefined) throw invalidArgument("snapshot", "its writing has ended or failed");
     return writer;
   }
 

@@ -91,7 +91,13 @@ export interface OpenedSim {
 /** Rejects with SimulatedCrash if the machine loses power on the way. */
 export async function openSim(
   fileSystem: SimFileSystem,
-  options: { readonly seed?: number; readonly segmentBytes?: number; readonly background?: boolean; readonly tailBytesMax?: number } = {},
+  options: {
+    readonly seed?: number;
+    readonly segmentBytes?: number;
+    readonly background?: boolean;
+    readonly tailBytesMax?: number;
+    readonly gatheredBytesMax?: number;
+  } = {},
 ): Promise<OpenedSim> {
   const server = createDiskServer({
     fileSystem,
@@ -102,8 +108,8 @@ export async function openSim(
   const crash = port.whenCrashed.then((): never => {
     throw new SimulatedCrash();
   });
-  const { tailBytesMax } = options;
-  const storage = await Promise.race([openStorage({ port, ...(tailBytesMax === undefined ? {} : { tailBytesMax }) }), crash]);
+  const { tailBytesMax = 64 * 1024 * 1024, gatheredBytesMax = 1024 * 1024 } = options;
+  const storage = await Promise.race([openStorage({ port, tailBytesMax, gatheredBytesMax }), crash]);
   return { storage, port };
 }
 
@@ -115,7 +121,6 @@ export function newSim(seed = 1): SimFileSystem {
 export async function readAll(store: LogStore): Promise<readonly Entry[]> {
   const found: Entry[] = [];
   for (let next = store.firstIndex; next <= store.lastIndex; next = store.firstIndex + found.length) {
-    // oxlint-disable-next-line no-await-in-loop -- a page at a time
     const page = await store.read({ from: next, through: store.lastIndex, bytesMax: 50_000 });
     assert.ok(page.length > 0);
     found.push(...page);
