@@ -40,8 +40,8 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
       supported: String(IDENTITY_VERSION),
     });
   }
-  const { version: _, ...identity } = value;
-  return identity;
+  const { memberId, name, clusterId, incarnation, bootstrap, phase, founding } = value;
+  return { memberId, name, clusterId, incarnation, bootstrap, phase, founding };
 }
 
 /** 64 bits of FNV-1a as 16 hex digits: names become ids that every member computes alike. */
