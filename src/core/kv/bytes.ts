@@ -14,6 +14,7 @@ export function compareBytes(left: Uint8Array, right: Uint8Array): number {
   return left.length - right.length;
 }
 
+/** Whether they are as long and hold the same. */
 export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
   if (left.length !== right.length) return false;
   for (let i = 0; i < left.length; i++) {
@@ -22,6 +23,7 @@ export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
   return true;
 }
 
+/** Whether the key lies in the interval. */
 export function contains(interval: KeyInterval, key: Uint8Array): boolean {
   return compareBytes(key, interval.start) >= 0 && (interval.end === undefined || compareBytes(key, interval.end) < 0);
 }
@@ -44,22 +46,35 @@ export function mapKey(bytes: Uint8Array): string {
   return text;
 }
 
+/** TypedArray.set costs more than a loop where there is little to copy, and most keys are short. */
+export function copyBytes(from: Uint8Array, to: Uint8Array, at: number): void {
+  const length = from.length;
+  if (length > 32) {
+    to.set(from, at);
+    return;
+  }
+  for (let i = 0; i < length; i++) to[at + i] = from[i]!;
+}
+
+const EMPTY: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+
 /** A buffer that doubles when it is full. Its bound is its user's: `length` says how much is in it. */
 export class ByteWriter {
   length = 0;
-  private buffer: Uint8Array<ArrayBuffer>;
-  private view: DataView;
+  private capacityBytes: number;
+  private buffer: Uint8Array<ArrayBuffer> = EMPTY;
+  private view: DataView = new DataView(EMPTY.buffer);
 
+  /** Nothing is allocated before the first write. */
   constructor(capacityBytes = 256) {
-    this.buffer = new Uint8Array(capacityBytes);
-    this.view = new DataView(this.buffer.buffer);
+    this.capacityBytes = capacityBytes;
   }
 
   /** Makes room, so that what follows writes without asking again. */
   reserve(bytes: number): void {
     const needed = this.length + bytes;
     if (needed <= this.buffer.length) return;
-    const grown = new Uint8Array(Math.max(needed, this.buffer.length * 2, 64));
+    const grown = new Uint8Array(Math.max(needed, this.buffer.length * 2, this.capacityBytes));
     grown.set(this.buffer.subarray(0, this.length));
     this.buffer = grown;
     this.view = new DataView(grown.buffer);
@@ -84,7 +99,7 @@ export class ByteWriter {
 
   raw(bytes: Uint8Array): void {
     this.reserve(bytes.length);
-    this.buffer.set(bytes, this.length);
+    copyBytes(bytes, this.buffer, this.length);
     this.length += bytes.length;
   }
 
@@ -105,11 +120,12 @@ export class ByteWriter {
     return this.buffer.subarray(from, this.length);
   }
 
-  /** Hands the buffer over, as a view from its start whose tail is unused, and begins a new one. */
+  /** Hands the buffer over, as a view from its start whose tail is unused. The next write begins a new one, of about that size. */
   take(): Uint8Array<ArrayBuffer> {
-    const taken = this.buffer.subarray(0, this.length);
-    this.buffer = new Uint8Array(Math.min(65_536, Math.max(256, this.length)));
-    this.view = new DataView(this.buffer.buffer);
+    // Never the constant: the taker may transfer what it is given.
+    const taken = this.length === 0 ? new Uint8Array(0) : this.buffer.subarray(0, this.length);
+    this.capacityBytes = Math.min(65_536, Math.max(256, this.length));
+    this.buffer = EMPTY;
     this.length = 0;
     return taken;
   }

@@ -13,6 +13,7 @@
  * with different ones would come to differ.
  */
 import { BATCH_PREFIX_BYTES } from "../batch.ts";
+import { copyBytes } from "./bytes.ts";
 import { canonicalLease, leaseFromWords, leaseHigh, leaseLow } from "./lease-id.ts";
 import type { KeyInterval } from "./table.ts";
 
@@ -39,6 +40,7 @@ export const COMMAND_BYTES_MAX = 16_777_216;
 export const REQUEST_BYTES_MAX = 1_572_864;
 /** 285 years. */
 export const TTL_MS_MAX = 9_000_000_000_000;
+/** Of one batch. Further ones are not applied. */
 export const COMMANDS_MAX = 65_536;
 
 /** Why a command was refused. The place in this list, from 1, is the code on the wire: append only. */
@@ -82,18 +84,18 @@ const KNOWN_FLAGS: readonly number[] = [
 ];
 
 interface Shape {
-  readonly op: number;
-  readonly flags: number;
-  readonly length: number;
-  readonly keyBytes: number;
-  readonly valueBytes: number;
-  readonly expectedBytes: number;
-  readonly ttlMs: number;
-  readonly lease: string | undefined;
+  op: number;
+  flags: number;
+  length: number;
+  keyBytes: number;
+  valueBytes: number;
+  expectedBytes: number;
+  ttlMs: number;
+  lease: string | undefined;
 }
 
 /** undefined: a command that can be applied, as far as can be told without the data. */
-function checkCommand(shape: Shape): RefusalCode | undefined {
+function checkCommand(shape: Readonly<Shape>): RefusalCode | undefined {
   const { op, flags, keyBytes } = shape;
   const known = KNOWN_FLAGS[op];
   if (known === undefined || op === 0 || (flags & ~known) !== 0) return "unsupported";
@@ -114,6 +116,7 @@ function checkCommand(shape: Shape): RefusalCode | undefined {
   return undefined;
 }
 
+/** The constant that a refusal of this code speaks of; 0 where there is none. */
 export function limitOf(code: RefusalCode): number {
   switch (code) {
     case "keyBytes":
@@ -145,6 +148,8 @@ export class CommandBatch {
   private view: DataView;
   private end: number = BATCH_PREFIX_BYTES;
   private commands = 0;
+  /** Used again for each command. */
+  private readonly shape: Shape = { op: 0, flags: 0, length: 0, keyBytes: 0, valueBytes: 0, expectedBytes: 0, ttlMs: 0, lease: undefined };
 
   constructor(capacityBytes = 4_096, requestBytesMax: number = REQUEST_BYTES_MAX) {
     this.requestBytesMax = Math.min(requestBytesMax, COMMAND_BYTES_MAX);
@@ -217,16 +222,16 @@ export class CommandBatch {
       flags |= FLAG_LEASE;
       length += 8;
     }
-    const fault = checkCommand({
-      op,
-      flags,
-      length,
-      keyBytes: key.length,
-      valueBytes: value.length,
-      expectedBytes: expected.length,
-      ttlMs: ttlMs ?? 0,
-      lease,
-    });
+    const { shape } = this;
+    shape.op = op;
+    shape.flags = flags;
+    shape.length = length;
+    shape.keyBytes = key.length;
+    shape.valueBytes = value.length;
+    shape.expectedBytes = expected.length;
+    shape.ttlMs = ttlMs ?? 0;
+    shape.lease = lease;
+    const fault = checkCommand(shape);
     if (fault !== undefined) throw new CommandError({ code: fault, max: limitOf(fault), lease: undefined });
     if (length > this.requestBytesMax) throw new CommandError({ code: "requestBytes", max: this.requestBytesMax, lease: undefined });
     this.reserve(length);
@@ -247,9 +252,9 @@ export class CommandBatch {
       view.setUint32(at + 4, leaseLow(lease), true);
       at += 8;
     }
-    buffer.set(key, at);
-    buffer.set(value, at + key.length);
-    buffer.set(expected, at + key.length + value.length);
+    copyBytes(key, buffer, at);
+    copyBytes(value, buffer, at + key.length);
+    copyBytes(expected, buffer, at + key.length + value.length);
     this.end += length;
     this.commands++;
   }

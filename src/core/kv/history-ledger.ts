@@ -9,13 +9,16 @@ import { assert } from "../assert.ts";
 export const RECORD_OVERHEAD_BYTES = 64;
 export const EVENT_BYTES = 16;
 
+/** History is compacted beyond either. The last entry's revisions are always kept. */
 export interface HistoryLimits {
   readonly revisionsMax: number;
   readonly bytesMax: number;
 }
 
+/** The defaults. */
 export const HISTORY_LIMITS: HistoryLimits = { revisionsMax: 100_000, bytesMax: 67_108_864 };
 
+/** The account of one state. Its memory is a number for each revision held. */
 export class HistoryLedger {
   readonly limits: HistoryLimits;
   private compacted: number;

@@ -16,6 +16,7 @@ interface Node<T> {
   furthest: Uint8Array | undefined;
 }
 
+/** One value for each interval. */
 export class IntervalIndex<T> {
   private readonly single: Map<string, T> = new Map();
   private root: Node<T> | undefined = undefined;
@@ -71,6 +72,7 @@ export class IntervalIndex<T> {
   }
 }
 
+/** Whether the end is the key right behind the start. */
 export function isSingleKey(interval: KeyInterval): boolean {
   const { start, end } = interval;
   if (end === undefined || start.length === 0 || end.length !== start.length + 1 || end[start.length] !== 0) return false;

@@ -18,6 +18,7 @@ export function leaseLow(id: string): number {
   return Number.parseInt(id.slice(8), 16);
 }
 
+/** The reverse; undefined for 0. */
 export function leaseFromWords(high: number, low: number): string | undefined {
   if (high === 0 && low === 0) return undefined;
   return high.toString(16).padStart(8, "0") + low.toString(16).padStart(8, "0");

@@ -24,6 +24,7 @@ export interface LeaseColumns {
   readonly dueMs: Float64Array;
 }
 
+/** All leases of one state. At most LEASES_MAX. */
 export class LeaseTable {
   private readonly slots: Map<string, number>[] = [];
   /** Slots of the heap, earliest due first; its first `size` are in use. Slots beyond are free. */

@@ -79,6 +79,7 @@ export interface MachineEntry {
   readonly count: number;
 }
 
+/** See above. Between begin() and the step() that answers true, reads and pumps may go on; snapshots may not. */
 export class KvMachine {
   readonly table: Table;
   /** Moves to another machine when a snapshot takes this one's place: see WatchHub.rebase(). */
@@ -408,7 +409,7 @@ export class KvMachine {
 
   private answer(reads: Uint8Array, count: number, revision: number): Uint8Array<ArrayBuffer> {
     const { table } = this;
-    const writer = new ByteWriter();
+    const writer = new ByteWriter(4_096);
     writer.f64(revision);
     const reader = new ReadReader(reads);
     for (let left = Math.min(count, READS_MAX); left > 0; left--) {

@@ -25,6 +25,7 @@ export interface UnpackedKv {
 
 const NOTHING = new Uint8Array(0);
 
+/** Packs the record; `keysOnly` leaves the value empty. */
 export function writeKv(writer: ByteWriter, table: Table, ref: RecordRef, keysOnly: boolean): void {
   const key = table.key(ref);
   const value = keysOnly ? NOTHING : table.value(ref);

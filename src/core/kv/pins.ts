@@ -11,6 +11,7 @@ export interface Pin {
   release(): void;
 }
 
+/** All pins of one machine. */
 export class Pins {
   private readonly held: HeldPin[] = [];
   /** Of all that are held; Infinity without any; undefined while it must be looked for. */

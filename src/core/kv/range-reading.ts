@@ -32,6 +32,7 @@ export interface RangeBasis {
 
 type Phase = "walk" | "sort" | "pack" | "done";
 
+/** Made by KvMachine.range(): step() until it answers true, then result(); or cancel(). */
 export class RangeReading {
   private readonly request: RangeRequest;
   private readonly table: Table;

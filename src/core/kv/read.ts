@@ -10,6 +10,7 @@ import type { KeyInterval } from "./table.ts";
 
 export type { RangeReading } from "./range-reading.ts";
 
+/** Which kvs, in which order, as of when. */
 export interface RangeRequest {
   readonly interval: KeyInterval;
   /** 0: no limit. */
@@ -27,6 +28,7 @@ export interface RangeRequest {
   readonly maxCreateRevision?: number | undefined;
 }
 
+/** What a range found. */
 export interface RangeAnswer {
   /** Packed, one behind another, in an ArrayBuffer of their own whose tail may be unused. */
   readonly kvs: Uint8Array<ArrayBuffer>;
@@ -37,6 +39,7 @@ export interface RangeAnswer {
   readonly revision: number;
 }
 
+/** Why there is no answer. */
 export interface ReadRefused {
   /** tooLarge: the answer would pass its bound in bytes; ask with a limit, or page by page. pins: too many long reads are under way. */
   readonly refused: "compacted" | "future" | "tooLarge" | "pins";

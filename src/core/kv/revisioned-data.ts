@@ -8,6 +8,7 @@ import type { DeletionCause, RecordRef, Table } from "./table.ts";
 
 const NOTHING = new Uint8Array(0);
 
+/** One state, less what a machine knows of the log. */
 export class RevisionedData {
   readonly table: Table;
   readonly leases: LeaseTable = new LeaseTable();

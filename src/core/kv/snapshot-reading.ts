@@ -36,6 +36,7 @@ export interface SnapshotBasis {
 /** A slice looks at no more records than this, so that it may be shorter than asked for, or even empty. */
 const RECORDS_MAX = 4_096;
 
+/** Made by KvMachine.snapshot(): read() until it answers undefined; or cancel(). */
 export class SnapshotReading {
   private readonly basis: SnapshotBasis;
   private readonly cursor: TableCursor;

@@ -46,6 +46,7 @@ export class SnapshotFault {
 const RECORD_BYTES_MAX: number = COMMAND_BYTES_MAX + KV_HEADER_BYTES + 1;
 const NOTHING = new Uint8Array(0);
 
+/** write() each slice, then finish(). */
 export class SnapshotRestoring {
   private readonly table: Table;
   private data: RevisionedData | undefined = undefined;
@@ -266,6 +267,7 @@ export class SnapshotRestoring {
   private end(at: number): SnapshotFaultReason | undefined {
     const { view } = this;
     if (view.getUint32(at + 20, true) !== this.crc) return "checksum";
+    if (view.getUint32(at, true) !== TAG_END) return "malformed";
     if (view.getFloat64(at + 4, true) !== this.bases || view.getFloat64(at + 12, true) !== this.events) return "count";
     if (this.leasesLeft > 0 || this.lastRevision !== this.revision) return "count";
     this.ended = true;

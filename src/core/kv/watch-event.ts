@@ -12,6 +12,7 @@ const FLAG_CREATED = 2;
 const FLAG_PREV_KV = 4;
 const CAUSE_SHIFT = 4;
 
+/** An event as decodeWatchEvent() finds it. Keys and values are views. */
 export interface UnpackedEvent {
   readonly kind: "put" | "delete";
   /** Of a deletion: key and modRevision alone. */
@@ -23,6 +24,7 @@ export interface UnpackedEvent {
   readonly next: number;
 }
 
+/** Packs the event that made this record; `withPrevious`: with the kv before, if there was one. */
 export function writeWatchEvent(writer: ByteWriter, table: Table, ref: RecordRef, withPrevious: boolean): void {
   const cause = table.deletionCause(ref);
   let flags = 0;

@@ -12,45 +12,11 @@ import { ByteWriter, contains, keyAfter } from "./bytes.ts";
 import { IntervalIndex } from "./interval-index.ts";
 import type { KvMachine } from "./machine.ts";
 import { decodeKv } from "./packed-kv.ts";
-import type { Pin } from "./pins.ts";
-import type { RangeReading } from "./range-reading.ts";
-import type { KeyInterval, RecordRef } from "./table.ts";
+import type { RecordRef } from "./table.ts";
 import { writeWatchEvent } from "./watch-event.ts";
+import { Watcher, type Audience, type ResetReason, type WatchOutput, type WatchRequest } from "./watcher.ts";
 
-export interface WatchRequest {
-  /** Unique among the hub's watchers. */
-  readonly id: number;
-  /** Its bytes are the hub's from now on. */
-  readonly interval: KeyInterval;
-  /** The first revision wanted. undefined: the next. Not looked at with `initial`. */
-  readonly fromRevision: number | undefined;
-  readonly prevKv: boolean;
-  readonly only: "puts" | "deletes" | undefined;
-  /** Begin with a reset that holds what is there now. */
-  readonly initial: boolean;
-  readonly onGap: "throw" | "reset";
-}
-
-/** Why a reset came. "restored" is for a cluster that began anew from a backup. */
-export type ResetReason = "initial" | "compacted" | "restored";
-
-export interface WatchOutput {
-  readonly id: number;
-  /** events: all that match at `revision`. progress: nothing more matched up to and including `revision`. reset: what is there at it. */
-  readonly kind: "events" | "progress" | "reset" | "ended";
-  readonly revision: number;
-  /** Packed events, or packed kvs of a reset. The same array in all outputs that say the same: not to be changed, nor transferred twice. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly count: number;
-  readonly reason: ResetReason | undefined;
-  /** Of "ended": the watcher asked for, or needed, something at or before it. */
-  readonly compactRevision: number | undefined;
-  /**
-   * Of a reset above RESET_BYTES_MAX: the next output of this watcher goes on with it, at the same revision. If that is a reset of another
-   * revision, it began anew, and what came before is void.
-   */
-  readonly more: boolean;
-}
+export type { ResetReason, WatchOutput, WatchRequest } from "./watcher.ts";
 
 /** What an output costs its watcher beside its bytes. Credit that is given back counts it too. */
 export const WATCH_OUTPUT_BYTES = 64;
@@ -63,49 +29,7 @@ const HELD_HISTORIES_MAX = 2;
 
 const NOTHING = new Uint8Array(0);
 
-/** Watchers that are told the same: one interval, one choice of what to see. */
-interface Audience {
-  readonly interval: KeyInterval;
-  readonly prevKv: boolean;
-  readonly only: "puts" | "deletes" | undefined;
-  readonly watchers: Watcher[];
-  /** What was packed of the revision under way. */
-  packed: ByteWriter | undefined;
-  count: number;
-}
-
-class Watcher {
-  readonly request: WatchRequest;
-  /** All events below this revision have been told. A synced watcher is further: see effectiveNext(). */
-  next: number;
-  creditBytes = 0;
-  /** Synced: among whom, and at which place. */
-  audience: Audience | undefined = undefined;
-  at = 0;
-  /** Behind: waits in the queue for its turn. */
-  queued = false;
-  /** Behind: the event to look at next; -1 where it must be looked for. */
-  position = -1;
-  /** Behind: what was packed of the revision `next`. */
-  packed: ByteWriter | undefined = undefined;
-  count = 0;
-  /** It needs events that were gone when it came. */
-  gap = false;
-  /** It must begin with what is there. */
-  reset: ResetReason | undefined = undefined;
-  pin: Pin | undefined = undefined;
-  reading: RangeReading | undefined = undefined;
-  /** Where the next part of the reset begins; undefined: at the interval's start. */
-  resetFrom: Uint8Array | undefined = undefined;
-  /** Progress was asked for when the data were at this revision; -1 if not. */
-  progressAt = -1;
-
-  constructor(request: WatchRequest, next: number) {
-    this.request = request;
-    this.next = next;
-  }
-}
-
+/** See above. One for each node: it outlives the machine when a snapshot brings a new one. */
 export class WatchHub {
   private machine: KvMachine;
   private readonly watchers: Map<number, Watcher> = new Map();
@@ -217,12 +141,10 @@ export class WatchHub {
 
   /** A snapshot took the state's place: goes on with the new machine, which takes this hub as its own. */
   rebase(machine: KvMachine): void {
-    const boundary = this.boundary();
     for (const watcher of this.watchers.values()) {
-      if (watcher.audience !== undefined) {
-        watcher.next = Math.max(watcher.next, boundary);
-        this.leave(watcher);
-      }
+      // Of a revision that was under way nothing has been told: it comes again, whole, from the new state.
+      watcher.next = this.effectiveNext(watcher);
+      this.leave(watcher);
     }
     this.dropUnderWay();
     this.machine = machine;
@@ -482,7 +404,7 @@ export class WatchHub {
       this.beginReset(watcher, "compacted");
       return;
     }
-    this.tell(watcher, "ended", watcher.next - 1, NOTHING, 0);
+    this.tell(watcher, "ended", watcher.next - 1, new Uint8Array(0), 0);
     this.remove(watcher.request.id);
   }
 
@@ -600,7 +522,7 @@ export class WatchHub {
       const next = this.effectiveNext(watcher);
       if (next <= watcher.progressAt) continue;
       this.progress.delete(watcher);
-      this.tell(watcher, "progress", Math.min(next - 1, this.machine.revision), NOTHING, 0);
+      this.tell(watcher, "progress", Math.min(next - 1, this.machine.revision), new Uint8Array(0), 0);
     }
   }
 }
