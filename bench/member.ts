@@ -1,0 +1,61 @@
+/**
+ * A member of the engine, in a process of its own, with the callers of the benchmark in it when it leads.
+ *
+ *   node member.js DIRECTORY NAME MODE [n1=HOST:PORT ...]      MODE is durable, relaxed or slow
+ */
+import { Engine } from "d-engine";
+import { keyIndex, makeKeys, runLoad } from "./load.ts";
+import { cpuUs, serveRequests, VALUE_BYTES, type Answer, type Request } from "./work.ts";
+
+const [dataDir = "", name = "", mode = "durable", ...addresses] = process.argv.slice(2);
+const bootstrap = Object.fromEntries(addresses.map((each) => each.split("=") as [string, string]));
+
+const engine = await Engine.open({
+  dataDir,
+  name,
+  ...(addresses.length === 0 ? {} : { peer: { listen: bootstrap[name] ?? "" }, bootstrap }),
+  ...(mode === "relaxed" ? { unsafeNoFsync: true } : {}),
+  ...(mode === "slow" ? { workerUrl: new URL("slow/worker.js", import.meta.url) } : {}),
+});
+
+const value = new Uint8Array(VALUE_BYTES).fill(3);
+let keys = makeKeys(1);
+
+async function answer(request: Request): Promise<Answer> {
+  switch (request.kind) {
+    case "cpu":
+      return { cpuUs: cpuUs() };
+    case "memory":
+      return { rssBytes: process.memoryUsage.rss() };
+    case "leader":
+      await engine.waitReady({ timeoutMs: 60_000 });
+      return { isLeader: engine.isLeader() };
+    case "fill":
+      keys = makeKeys(request.keys);
+      // In steps, so that the bound on pending calls is not reached.
+      for (let at = 0; at < keys.length; at += 10_000) await Promise.all(keys.slice(at, at + 10_000).map((key) => engine.put(key, value)));
+      return {};
+    case "load": {
+      if (keys.length < request.keys) keys = makeKeys(request.keys);
+      const key = (client: number, count: number): string => keys[keyIndex(client, count, request.keys)] ?? "";
+      if (request.operation === "put") return runLoad(request, (client, count) => engine.put(key(client, count), value));
+      const options = { consistency: request.operation };
+      return runLoad(request, (client, count) => engine.get(key(client, count), options));
+    }
+    case "firstWrite":
+      for (;;) {
+        try {
+          await engine.put("first-write", String(process.pid), { timeoutMs: 30_000 });
+          return { atMs: Number(process.hrtime.bigint() / 1000n) / 1000 };
+        } catch {
+          // One that was under way when the leader died; the next one waits for the new leader.
+        }
+      }
+    case "stop":
+      await engine.close();
+      return {};
+  }
+}
+
+serveRequests(answer);
+process.send?.("ready");
