@@ -98,11 +98,17 @@ export function checkQuorumAt(state: RaftState): number {
   return quorumHeardAt(state) + state.timing.electionTimeoutMs;
 }
 
-/** A member outside both halves never campaigns, nor does one whose log is just being replaced. */
+/**
+ * Learners and strangers never campaign, nor does a member whose log is just being replaced. One that C_new leaves out still must while
+ * it does not know C_new to be committed, though its own vote is not counted (thesis 4.2.2):
+ *   1. A alone leads; C_old,new = {A}, {B} is committed; A appends C_new = {B} and crashes before B has it.
+ *   2. B needs the vote of A, whose log is longer. Only A can win, with the vote of B, and hand over.
+ */
 function mayCampaign(state: RaftState): boolean {
-  return (
-    state.role !== "leader" && isVoter(state.configuration, state.id) && !state.installingSnapshot && state.term < TERM_MAX
-  );
+  if (state.role === "leader" || state.installingSnapshot || state.term >= TERM_MAX) return false;
+  if (isVoter(state.configuration, state.id)) return true;
+  const { previous, latestIndex } = state.configurations;
+  return latestIndex > state.commitIndex && previous !== undefined && isVoter(previous, state.id);
 }
 
 function requestVotes(state: RaftState, preVote: boolean): void {

@@ -99,6 +99,11 @@ export class ConfigurationHistory {
     return (this.#held[this.#held.length - 1] as Held).index;
   }
 
+  /** The one before the one in force, while both are held. */
+  get previous(): Configuration | undefined {
+    return this.#held[this.#held.length - 2]?.configuration;
+  }
+
   append(index: number, configuration: Configuration): void {
     assert(index > this.latestIndex, "configurations are appended in order");
     this.#held.push({ index, configuration });

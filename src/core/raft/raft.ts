@@ -126,8 +126,9 @@ export class Raft {
       checkQuorum(state);
     }
     if (state.role === "leader") {
-      if (state.now >= state.heartbeatDue) {
-        startRound(state);
+      if (state.now >= state.heartbeatDue) startRound(state);
+      if (state.now >= state.retryDue) {
+        state.retryDue = state.now + state.timing.heartbeatMs;
         retryReplication(state);
       }
     } else if (state.now >= state.election.deadline) {
@@ -142,7 +143,7 @@ export class Raft {
     const reads = readDeadline(state);
     if (state.role !== "leader") return Math.min(reads, state.election.deadline);
     const transfer = state.transfer?.deadline ?? Number.POSITIVE_INFINITY;
-    return Math.min(reads, transfer, state.heartbeatDue, checkQuorumAt(state));
+    return Math.min(reads, transfer, state.heartbeatDue, state.retryDue, checkQuorumAt(state));
   }
 
   /** A message from another member, whoever that is and whatever it says. */

@@ -24,8 +24,10 @@ export function retryReplication(state: RaftState): void {
   for (const progress of state.progress.values()) {
     progress.paused = false;
     if (progress.state !== "replicate" || progress.nextIndex === progress.matchIndex + 1) continue;
-    // Refused where something before it was lost, and then the place is found again.
-    if (state.now - progress.advancedAt >= state.timing.heartbeatMs) sendAppend(state, progress, NO_ENTRIES);
+    if (state.now - progress.advancedAt < state.timing.heartbeatMs) continue;
+    // Refused where something before it was lost, and then the place is found again. Where the log was discarded meanwhile, it cannot be.
+    if (state.log.termAt(progress.nextIndex - 1) === undefined) progress.becomeProbe(progress.matchIndex + 1);
+    else sendAppend(state, progress, NO_ENTRIES);
   }
   state.flushNeeded = true;
 }
@@ -170,7 +172,7 @@ function sendEntries(state: RaftState, progress: Progress, entries: readonly Ent
 function sendAppend(state: RaftState, progress: Progress, entries: readonly Entry[]): void {
   const prevLogIndex = progress.nextIndex - 1;
   const prevLogTerm = state.log.termAt(prevLogIndex);
-  // The log was discarded under a follower that is being asked after: the next flush sends it a snapshot.
+  // The log was discarded under this follower: the next flush, or the next heartbeat, sees to it.
   if (prevLogTerm === undefined) return;
   const { id: from, term, commitIndex } = state;
   progress.commitIndexSent = commitIndex;

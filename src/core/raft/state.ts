@@ -45,6 +45,8 @@ export class RaftState {
   /** Counts the leader's rounds of heartbeats, never reset, so that no old reply confirms a new round. */
   round = 0;
   heartbeatDue = 0;
+  /** When what was lost is next sent again. Every round of reads puts off the heartbeat, and must not put off this. */
+  retryDue = 0;
   readonly lease: LeaderLeaseState = new LeaderLeaseState();
   transfer: Transfer | undefined;
 

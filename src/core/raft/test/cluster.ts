@@ -150,6 +150,8 @@ export interface ClusterOptions {
   readonly timing?: RaftTiming;
   /** Default: the first letter times out after T, the next ones later and later. */
   readonly random?: (letter: string) => () => number;
+  /** Another implementation than the shipped one. */
+  readonly raft?: typeof Raft | undefined;
   /** Where the clocks begin. */
   readonly now?: number;
 }
@@ -185,7 +187,16 @@ export class TestMember {
     this.disk.queue.length = 0;
     this.logReads.length = 0;
     this.reads.length = 0;
-    this.cluster.snapshots = this.cluster.snapshots.filter(({ from, to }) => from !== this.id && to !== this.id);
+    const { snapshots } = this.cluster;
+    this.cluster.snapshots = snapshots.filter(({ from, to }) => from !== this.id && to !== this.id);
+    // Whoever was sending is told that it failed, always.
+    for (const { from, to } of snapshots) {
+      const sender = this.cluster.member(letterOf(from));
+      if (to !== this.id || !sender.up) continue;
+      sender.begin();
+      sender.raft.onSnapshotSent(to, undefined);
+      sender.turn();
+    }
   }
 
   restart(): void {
@@ -212,10 +223,15 @@ export class TestMember {
     this.cluster.onTurn?.(this);
   }
 
+  /** Begins a turn: what follows is judged by the clock as it is now. */
+  begin(): void {
+    this.raft.advance(this.now, this.now + this.wallOffset);
+  }
+
   advance(ms: number): void {
     this.now += ms;
     if (!this.up) return;
-    this.raft.advance(this.now, this.now + this.wallOffset);
+    this.begin();
     this.turn();
   }
 
@@ -223,6 +239,7 @@ export class TestMember {
   persist(): boolean {
     const write = this.disk.queue.shift();
     if (write === undefined) return false;
+    this.begin();
     this.disk.write(write);
     for (const message of write.messages) this.cluster.post(message);
     if (write.vote !== undefined) this.raft.onVotePersisted(write.vote);
@@ -233,12 +250,13 @@ export class TestMember {
   }
 
   step(message: Message): void {
-    this.raft.advance(this.now, this.now + this.wallOffset);
+    this.begin();
     this.raft.step(message);
     this.turn();
   }
 
   propose(text: string): Entry | undefined {
+    this.begin();
     const entry = this.raft.propose(commandRecord(text), "command");
     this.turn();
     return entry;
@@ -257,6 +275,7 @@ export class TestMember {
     const configuration = this.raft.configurationAt(index);
     this.disk.saveSnapshot({ lastIncludedIndex: index, lastIncludedTerm: entry.term, clockMs: entry.clockMs, configuration });
     this.disk.discard(discardThrough);
+    this.begin();
     this.raft.onDiscarded(discardThrough);
     this.turn();
   }
@@ -274,6 +293,7 @@ export class TestMember {
       if (entries.length > 0 && bytes > read.bytesMax) break;
       entries.push(entry);
     }
+    this.begin();
     this.raft.onLogRead(read.to, read.from, entries);
     this.turn();
     return true;
@@ -283,7 +303,8 @@ export class TestMember {
     const { timing = TIMING, limits = {}, random = steady } = this.cluster.options;
     const tail = Math.max(1, Math.floor(this.disk.entries.length / 2));
     const recovered = this.disk.recover(tail);
-    return new Raft({ id: this.id, recovered, timing, limits, random: random(this.letter), now: this.now });
+    const { raft: Implementation = Raft } = this.cluster.options;
+    return new Implementation({ id: this.id, recovered, timing, limits, random: random(this.letter), now: this.now });
   }
 }
 
@@ -374,6 +395,7 @@ export class TestCluster {
       }
     }
     if (sender.up) {
+      sender.begin();
       sender.raft.onSnapshotSent(to, installed ? snapshot : undefined);
       sender.turn();
     }

@@ -21,6 +21,8 @@ export class Invariants {
   /** By index; the longest prefix that anyone has called committed. */
   readonly #committed: Committed[] = [];
   readonly #commitIndex: Map<MemberId, number> = new Map();
+  /** Turns in which a leader lease was found, and found to be right. */
+  leases = 0;
 
   constructor(cluster: TestCluster) {
     this.#cluster = cluster;
@@ -102,6 +104,7 @@ export class Invariants {
   /** A member that may serve lease reads knows everything that anyone has committed. */
   #leaderLease({ raft, letter, now }: TestMember): void {
     if (raft.leaseUntil() <= now) return;
+    this.leases++;
     assert(raft.commitIndex >= this.committedIndex, `${letter} has a leader lease at ${raft.commitIndex} while ${this.committedIndex} is committed`);
   }
 

@@ -1,0 +1,31 @@
+/** A sync that takes five seconds, on a follower and on the leader, is no reason for an election, and no reason to make callers wait. */
+import assert from "node:assert/strict";
+import { existsSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import type { LoadResult } from "./orders.ts";
+import { ProcessCluster, type NodeProcess } from "./process-cluster.ts";
+
+const STALL_MS = 5_000;
+
+test("a sync takes five seconds, on a follower, then on the leader: no election, no failed call", { timeout: 120_000 }, async (t) => {
+  const workerUrl = new URL("stalling/worker.js", import.meta.url).href;
+  await ProcessCluster.with({ nodes: 3, engine: { workerUrl } }, async (cluster) => {
+    const leader = await cluster.leader();
+    const followers = cluster.nodes.filter((node) => node !== leader);
+    const terms = async (): Promise<readonly unknown[]> => Promise.all(cluster.nodes.map(async (node) => ({ ...(await node.status()), leaderChanges: 0 })));
+    const before = await terms();
+    const stall = async (name: string, node: NodeProcess): Promise<void> => {
+      const order = path.join(cluster.directory, `n${cluster.nodes.indexOf(node) + 1}.stall`);
+      writeFileSync(order, String(STALL_MS));
+      const result = await leader.ask<LoadResult>({ kind: "load", load: { clients: 8, ms: STALL_MS + 2_000, valueBytes: 256, prefix: `${name}/` } });
+      t.diagnostic(`${name}'s disk stalled: ${result.writes} writes, longest ${result.maxMs.toFixed(0)} ms, ${result.failed} failed ${result.errors.join("; ")}`);
+      assert.ok(!existsSync(order), "the disk did stall");
+      assert.equal(result.failed, 0);
+      assert.ok(result.maxMs < STALL_MS - 500, "writes were acknowledged by the other two meanwhile");
+      assert.deepEqual(await terms(), before);
+    };
+    await stall("follower", followers[0] as NodeProcess);
+    await stall("leader", leader);
+  });
+});
