@@ -1,0 +1,99 @@
+/**
+ * A member's storage with an onlooker: what is written, and what the disk answers for, is told as it happens. It changes nothing.
+ */
+import type { SnapshotMeta } from "../core/raft/message.ts";
+import type { EngineError } from "../errors.ts";
+import type { LogWrite, Recovered, SnapshotFile, SnapshotWriter, Storage } from "../storage/storage.ts";
+import type { Entry } from "../core/raft/entry.ts";
+
+export interface StorageOnlooker {
+  onWrite(write: LogWrite): void;
+  onPersisted(write: LogWrite): void;
+  onFounded(meta: SnapshotMeta): void;
+  onSnapshotBegins(meta: SnapshotMeta, resetLog: boolean): void;
+  onSnapshotDone(meta: SnapshotMeta, resetLog: boolean): void;
+}
+
+export class ObservedStorage implements Storage {
+  readonly #storage: Storage;
+  readonly #onlooker: StorageOnlooker;
+
+  constructor(storage: Storage, onlooker: StorageOnlooker) {
+    this.#storage = storage;
+    this.#onlooker = onlooker;
+  }
+
+  get recovered(): Recovered {
+    return this.#storage.recovered;
+  }
+
+  get firstIndex(): number {
+    return this.#storage.firstIndex;
+  }
+
+  get lastIndex(): number {
+    return this.#storage.lastIndex;
+  }
+
+  get logBytes(): number {
+    return this.#storage.logBytes;
+  }
+
+  get diskBytes(): number {
+    return this.#storage.diskBytes;
+  }
+
+  get syncMs(): number {
+    return this.#storage.syncMs;
+  }
+
+  get failed(): Promise<EngineError> {
+    return this.#storage.failed;
+  }
+
+  async append(write: LogWrite): Promise<void> {
+    // The array may be the caller's own to change later; the entries are not.
+    const kept: LogWrite = { vote: write.vote, entries: [...write.entries] };
+    this.#onlooker.onWrite(kept);
+    await this.#storage.append(write);
+    this.#onlooker.onPersisted(kept);
+  }
+
+  read(range: { readonly from: number; readonly through: number; readonly bytesMax: number }): Promise<readonly Entry[]> {
+    return this.#storage.read(range);
+  }
+
+  discard(through: number): Promise<void> {
+    return this.#storage.discard(through);
+  }
+
+  openSnapshot(): SnapshotFile | undefined {
+    return this.#storage.openSnapshot();
+  }
+
+  async createSnapshot(meta: SnapshotMeta): Promise<SnapshotWriter> {
+    const writer = await this.#storage.createSnapshot(meta);
+    return {
+      write: (bytes) => writer.write(bytes),
+      abandon: () => writer.abandon(),
+      commit: async (options) => {
+        this.#onlooker.onSnapshotBegins(meta, options.resetLog);
+        await writer.commit(options);
+        this.#onlooker.onSnapshotDone(meta, options.resetLog);
+      },
+    };
+  }
+
+  async found(meta: SnapshotMeta): Promise<void> {
+    await this.#storage.found(meta);
+    this.#onlooker.onFounded(meta);
+  }
+
+  saveIdentity(bytes: Uint8Array): Promise<void> {
+    return this.#storage.saveIdentity(bytes);
+  }
+
+  close(): Promise<void> {
+    return this.#storage.close();
+  }
+}

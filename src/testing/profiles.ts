@@ -1,0 +1,81 @@
+/** Named parts of plans: what a simulation concentrates on. Canaries name the one that finds them soon. */
+import type { NetworkPlan, SwarmProfile } from "./swarm.ts";
+import type { WorkloadOptions } from "./workload.ts";
+
+const CALM: NetworkPlan = { lossRate: 0, duplicateRate: 0, reorderRate: 0, delayMaxMs: 0.6 };
+
+/** Many calls on few keys. */
+export const CROWDED: WorkloadOptions = {
+  clientsPerNode: 2,
+  thinkMs: 10,
+  keys: 3,
+  writeShare: 0.4,
+  ttlShare: 0,
+  leaseReadShare: 0.3,
+  eventualReadShare: 0.1,
+  bigShare: 0,
+  bigBytes: 0,
+  timeoutMs: 500,
+  watchesPerNode: 0,
+};
+
+const SHORT: SwarmProfile = {
+  nodes: 3,
+  faultsMs: 8_000,
+  electionTimeoutMs: 300,
+  heartbeatMs: 30,
+  clockDrift: 0,
+  network: CALM,
+  faultEveryMs: 200,
+  faultMsMax: 600,
+  isEarly: false,
+  membershipEveryMs: undefined,
+  workload: CROWDED,
+};
+
+/** Leaders come and go. */
+export const ELECTIONS: SwarmProfile = {
+  ...SHORT,
+  network: { ...CALM, lossRate: 0.05, delayMaxMs: 20 },
+  faults: { crashLeader: 2, crash: 1, isolateLeader: 3, partition: 2, pauseLeader: 1, slowDisk: 1 },
+};
+
+/** Disks are slow and lose power. */
+export const DISKS: SwarmProfile = { ...SHORT, segmentBytes: 8 << 10, faults: { slowDisk: 3, crash: 2, crashLeader: 2, crashAll: 1, isolateLeader: 1 } };
+
+/** The network loses, repeats and reorders. */
+export const LOSSY: SwarmProfile = {
+  ...SHORT,
+  network: { lossRate: 0.1, duplicateRate: 0.1, reorderRate: 0.2, delayMaxMs: 5 },
+  faults: { reset: 1, oneWay: 1 },
+};
+
+/** Leases are held, lost and read from. */
+export const LEASES: SwarmProfile = {
+  ...SHORT,
+  faults: { isolateLeader: 3, crash: 2, kill: 2, oneWay: 3, pauseLeader: 1, close: 1 },
+  workload: { ...CROWDED, leaseReadShare: 0.8 },
+};
+
+/** Voters become learners, and voters again. */
+export const MEMBERSHIP: SwarmProfile = {
+  ...SHORT,
+  nodes: 5,
+  membershipEveryMs: 200,
+  network: { ...CALM, delayMaxMs: 10 },
+  faults: { isolateLeader: 2, partition: 2, crashLeader: 1, slowDisk: 1 },
+};
+
+/** Disks are lost, from the founding on. */
+export const FOUNDINGS: SwarmProfile = { ...SHORT, isEarly: true, faults: { wipe: 2, crash: 1 } };
+
+/** By name, for the command line. */
+export const PROFILES: Readonly<Record<string, SwarmProfile>> = {
+  calm: { ...SHORT, faults: {} },
+  elections: ELECTIONS,
+  disks: DISKS,
+  lossy: LOSSY,
+  leases: LEASES,
+  membership: MEMBERSHIP,
+  foundings: FOUNDINGS,
+};

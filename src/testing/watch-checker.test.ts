@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CheckFailure, DataModel } from "./history.ts";
+import { checkWatch, type WatchedBatch, type WatchedEvent, type WatchRecord } from "./watch-checker.ts";
+
+const data = new DataModel();
+data.apply({ revision: 2, events: [{ kind: "put", key: "a/1", value: "v1", cause: undefined }] });
+data.apply({ revision: 3, events: [{ kind: "put", key: "b/1", value: "v2", cause: undefined }] });
+data.apply({ revision: 4, events: [{ kind: "put", key: "a/1", value: "v3", cause: undefined }] });
+data.apply({ revision: 5, events: [{ kind: "delete", key: "a/1", value: "", cause: "expiry" }] });
+
+const put = (key: string, value: string, created: boolean, prevValue?: string): WatchedEvent => ({ kind: "put", key, value, created, cause: undefined, prevValue });
+const events = (revision: number, ...list: readonly WatchedEvent[]): WatchedBatch => ({ kind: "events", revision, events: list });
+const FIRST = events(2, put("a/1", "v1", true));
+const SECOND = events(4, put("a/1", "v3", false, "v1"));
+const GONE = events(5, { kind: "delete", key: "a/1", value: "", created: false, cause: "expiry", prevValue: "v3" });
+
+const watch = (batches: readonly WatchedBatch[], changes: Partial<WatchRecord> = {}): WatchRecord => ({
+  watcher: "w",
+  node: "n1#1",
+  prefix: "a/",
+  fromRevision: 2,
+  prevKv: true,
+  only: undefined,
+  onGap: "throw",
+  batches: [...batches],
+  compactRevision: undefined,
+  isLive: true,
+  ...changes,
+});
+const rejected = (record: WatchRecord, finding: RegExp): void => {
+  assert.throws(
+    () => checkWatch(record, data),
+    (error) => error instanceof CheckFailure && finding.test(error.message),
+  );
+};
+
+test("a complete watch passes, from the start, from the middle, filtered, and cut short by its reader", () => {
+  checkWatch(watch([FIRST, SECOND, GONE]), data);
+  checkWatch(watch([SECOND, GONE], { fromRevision: 3 }), data);
+  checkWatch(watch([GONE], { only: "deletes" }), data);
+  checkWatch(watch([FIRST], { isLive: false }), data);
+  checkWatch(watch([FIRST, { kind: "progress", revision: 3 }, SECOND, GONE, { kind: "progress", revision: 5 }]), data);
+});
+
+test("a lost, repeated, swapped or misplaced batch is rejected", () => {
+  rejected(watch([FIRST, GONE]), /nothing was told of revision 4/);
+  rejected(watch([FIRST, SECOND]), /nothing was told of revision 5/);
+  rejected(watch([FIRST, FIRST, SECOND, GONE]), /again or too late/);
+  rejected(watch([SECOND, FIRST, GONE]), /nothing was told of revision 2/);
+  rejected(watch([FIRST, { kind: "progress", revision: 4 }]), /nothing was told of revision 4/);
+});
+
+test("a wrong event is rejected: its value, its previous value, whether it created, its cause", () => {
+  rejected(watch([events(2, put("a/1", "v9", true))]), /not what happened/);
+  rejected(watch([FIRST, events(4, put("a/1", "v3", false, "v2"))]), /not what happened/);
+  rejected(watch([events(2, put("a/1", "v1", false))]), /not what happened/);
+  rejected(watch([FIRST, SECOND, events(5, { kind: "delete", key: "a/1", value: "", created: false, cause: "request", prevValue: "v3" })]), /not what happened/);
+});
+
+test("a reset starts anew from what is there, and a gap may be told instead of filled", () => {
+  const reset: WatchedBatch = { kind: "reset", revision: 4, values: [data.at("a/1", 4)] };
+  checkWatch(watch([reset, GONE], { onGap: "reset" }), data);
+  rejected(watch([{ ...reset, values: [] }], { onGap: "reset" }), /other data/);
+  checkWatch(watch([], { compactRevision: 4 }), data);
+  rejected(watch([], { compactRevision: 1 }), /still there/);
+});
