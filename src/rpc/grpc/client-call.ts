@@ -1,0 +1,358 @@
+/**
+ * A call as the client sees it. It waits for a connection, has a stream, and settles once, with the server's status or with what went wrong before
+ * it. A call whose request the server has promised not to have looked at is sent again, on another connection if there is one.
+ */
+import type { HeaderBlock } from "../hpack/header-field.ts";
+import { headerFieldBytes } from "../hpack/header-field.ts";
+import { ErrorCode } from "../http2/protocol.ts";
+import { WRITABLE_BYTES } from "../http2/sender.ts";
+import type { Stream, StreamListener, StreamReset } from "../http2/stream.ts";
+import type { ClientConnection } from "./client-connection.ts";
+import type { Timed } from "./deadlines.ts";
+import { Inbox, type MessageListener } from "./inbox.ts";
+import { MessageReader, writeMessage, type MessageSink } from "./message-framing.ts";
+import { Metadata, type MetadataInit } from "./metadata.ts";
+import type { Method } from "./method.ts";
+import { errorOfHead, responseHeadOf } from "./response-head.ts";
+import { errorOfReset, RpcError, Status, statusOfHttp } from "./status.ts";
+import { formatTimeout } from "./timeout.ts";
+
+const SEND_BYTES_HIGH = 65_536;
+/** How often a call that was not looked at is sent. */
+const ATTEMPTS_MAX = 4;
+
+/** What a call can be told. */
+export interface CallOptions {
+  /** The call fails with DEADLINE_EXCEEDED after so many milliseconds; the server is told. */
+  readonly timeoutMs?: number;
+  /** Aborting it cancels the call: it fails with CANCELLED, the signal's reason as the cause. */
+  readonly signal?: AbortSignal;
+  readonly metadata?: MetadataInit;
+  /** Wait for a connection as long as it takes, instead of failing when all endpoints are down. */
+  readonly waitForReady?: boolean;
+  /** Compress requests. */
+  readonly compress?: boolean;
+  /** The response's head. */
+  readonly onMetadata?: (metadata: Metadata) => void;
+  /** The trailers of a call that ended with OK; of others they are in the RpcError. */
+  readonly onTrailers?: (metadata: Metadata) => void;
+}
+
+/** What a call needs of its client. */
+export interface CallOwner {
+  readonly messageBytesMax: number;
+  /** Finds a connection for the call, now or later. */
+  dispatch(call: AnyClientCall): void;
+  /** The call has settled. */
+  onSettled(call: AnyClientCall): void;
+}
+
+/** A call of any method, for code that does not care which. */
+export type AnyClientCall = ClientCall<any, any>;
+
+export class ClientCall<Request, Response> implements StreamListener, MessageSink, Timed, AsyncIterable<Response> {
+  deadlineAtMs: number = Number.POSITIVE_INFINITY;
+  heapIndex = -1;
+  /** In the client's queue for a connection. */
+  isWaiting = false;
+  readonly method: Method<Request, Response>;
+  readonly options: CallOptions | undefined;
+  readonly #owner: CallOwner;
+  readonly #metadata: Metadata | undefined;
+  #stream: Stream | undefined = undefined;
+  #reader: MessageReader | undefined = undefined;
+  #headReceived = false;
+  #isSettled = false;
+  #error: RpcError | undefined = undefined;
+  /** Encoded requests that wait for the stream; kept while the only request may have to be sent again. */
+  #early: Uint8Array[] = [];
+  #earlyBytes = 0;
+  #requestEnded = false;
+  #attempts = 0;
+  #inbox: Inbox<Response> | undefined = undefined;
+  #deferred = 0;
+  #response: Response | undefined = undefined;
+  #hasResponse = false;
+  #resolve: ((response: Response) => void) | undefined = undefined;
+  #reject: ((error: RpcError) => void) | undefined = undefined;
+  #onAbort: (() => void) | undefined = undefined;
+  #writableWaiters: { resolve: () => void; reject: (error: RpcError) => void }[] | undefined = undefined;
+
+  /** Made by the client. */
+  constructor(owner: CallOwner, method: Method<Request, Response>, options: CallOptions | undefined) {
+    this.#owner = owner;
+    this.method = method;
+    this.options = options;
+    this.#metadata = options?.metadata === undefined ? undefined : Metadata.from(options.metadata);
+    if (method.kind === "serverStream" || method.kind === "bidi") {
+      this.#inbox = new Inbox(
+        (bytes) => this.#stream?.consumed(bytes),
+        () => this.cancel(),
+      );
+    }
+    const signal = options?.signal;
+    if (signal !== undefined) {
+      this.#onAbort = () => this.#settle(new RpcError(Status.CANCELLED, "the call was aborted", { cause: signal.reason, mayHaveRun: this.#stream !== undefined }));
+      if (signal.aborted) this.#onAbort();
+      else signal.addEventListener("abort", this.#onAbort, { once: true });
+    }
+  }
+
+  /** True once the call has its result, whatever it is. */
+  get isSettled(): boolean {
+    return this.#isSettled;
+  }
+
+  // ---- What the caller uses --------------------------------------------------------------------------------------------------------------
+
+  /** Sends a request message. False: much waits already, better wait for `writable()`. After the call's end it does nothing and returns false. */
+  send(message: Request): boolean {
+    if (this.#isSettled || this.#requestEnded) return false;
+    this.#write(this.method.encodeRequest(message), false);
+    return (this.#stream === undefined ? this.#earlyBytes : this.#stream.queuedBytes) < SEND_BYTES_HIGH;
+  }
+
+  /** Resolves when little waits. Rejects with the RpcError if the call has failed. */
+  writable(): Promise<void> {
+    if (this.#error !== undefined) return Promise.reject(this.#error);
+    if (this.#isSettled) return Promise.resolve();
+    const queued = this.#stream === undefined ? this.#earlyBytes : this.#stream.queuedBytes;
+    if (queued < WRITABLE_BYTES) return Promise.resolve();
+    if (this.#stream !== undefined) this.#stream.wantsWritable = true;
+    return new Promise((resolve, reject) => (this.#writableWaiters ??= []).push({ resolve, reject }));
+  }
+
+  /** Ends the request. */
+  end(): void {
+    if (this.#requestEnded) return;
+    this.#requestEnded = true;
+    this.#stream?.end();
+  }
+
+  /** Cancels the call: it fails with CANCELLED, and the server is told. */
+  cancel(): void {
+    this.#settle(new RpcError(Status.CANCELLED, "the call was cancelled", { mayHaveRun: this.#stream !== undefined }));
+  }
+
+  /** The only response of a method that has one. Rejects with an RpcError. To be called once. */
+  response(): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      if (this.#error !== undefined) {
+        reject(this.#error);
+      } else if (this.#isSettled) {
+        resolve(this.#response as Response);
+      } else {
+        this.#resolve = resolve;
+        this.#reject = reject;
+      }
+    });
+  }
+
+  /** Gives the responses to a listener as they come. */
+  listen(listener: MessageListener<Response>): void {
+    this.#inbox?.listen(listener);
+  }
+
+  /** The responses, once. Ends when the server ends with OK, else it throws the RpcError; leaving it early cancels the call. */
+  [Symbol.asyncIterator](): AsyncIterator<Response, undefined> {
+    if (this.#inbox === undefined) throw new Error("the response of this method is not a stream");
+    return this.#inbox;
+  }
+
+  // ---- What the client does --------------------------------------------------------------------------------------------------------------
+
+  /** The whole request of a method that has one. */
+  sendOnly(message: Request): void {
+    this.#write(this.method.encodeRequest(message), true);
+  }
+
+  /** Opens the stream on a connection that has room. */
+  start(connection: ClientConnection): void {
+    this.#attempts++;
+    const fields = this.#headFields();
+    if (fields !== undefined && listBytes(fields) > connection.http2.sender.headerListBytesMax - 512) {
+      this.#settle(new RpcError(Status.RESOURCE_EXHAUSTED, "the metadata is larger than the server accepts", { mayHaveRun: false }));
+      return;
+    }
+    const stream = connection.http2.openStream(this);
+    this.#stream = stream;
+    this.#reader = new MessageReader(this, this.#owner.messageBytesMax, connection.memory);
+    stream.sendHeaders(connection.headOf(this.method.path), fields, false);
+    const messages = this.#early;
+    const compress = this.options?.compress === true;
+    for (let i = 0; i < messages.length; i++) {
+      writeMessage(stream, messages[i]!, compress, this.#requestEnded && i === messages.length - 1);
+    }
+    if (this.#requestEnded) {
+      if (messages.length === 0) stream.end();
+      if (this.#hasOneRequest) return;
+    }
+    this.#early = [];
+    this.#earlyBytes = 0;
+    if (this.#writableWaiters === undefined) return;
+    if (stream.queuedBytes < WRITABLE_BYTES) this.onWritable();
+    else stream.wantsWritable = true;
+  }
+
+  /** The call ends without having been sent, or is lost. */
+  fail(error: RpcError): void {
+    this.#settle(error);
+  }
+
+  // ---- What the stream tells -------------------------------------------------------------------------------------------------------------
+
+  onHeaders(block: HeaderBlock, end: boolean): void {
+    if (this.#isSettled) return;
+    const head = responseHeadOf(block);
+    if (end) {
+      this.#onTrailers(block);
+      return;
+    }
+    if (head.httpStatus !== 200) {
+      this.#settle(new RpcError(statusOfHttp(head.httpStatus), `the server answered with HTTP status ${head.httpStatus}`));
+    } else if (!head.isGrpc) {
+      this.#settle(new RpcError(Status.UNKNOWN, "the server's answer is not gRPC"));
+    } else if (block.oversized) {
+      this.#settle(new RpcError(Status.RESOURCE_EXHAUSTED, "the response's headers are larger than the limit"));
+    } else if (head.encoding !== "identity" && head.encoding !== "gzip") {
+      this.#settle(new RpcError(Status.INTERNAL, `the server sends an encoding that was not offered: ${head.encoding.slice(0, 64)}`));
+    } else {
+      this.#headReceived = true;
+      this.#forgetRequest();
+      this.#reader!.isCompressed = head.encoding === "gzip";
+      this.options?.onMetadata?.(Metadata.ofBlock(block));
+    }
+  }
+
+  onData(source: Buffer, start: number, end: number, last: boolean): void {
+    this.#deferred = 0;
+    const stream = this.#stream;
+    if (this.#isSettled) return;
+    if (!this.#headReceived) {
+      this.#settle(new RpcError(Status.INTERNAL, "data before the response's head"));
+      return;
+    }
+    const problem = this.#reader!.push(source, start, end);
+    stream!.consumed(end - start - this.#deferred);
+    if (problem !== undefined) this.#settle(problem);
+    else if (last) this.#settle(new RpcError(Status.INTERNAL, "the response ended without trailers"));
+  }
+
+  onMessage(bytes: Uint8Array, frameBytes: number): boolean {
+    let message: Response;
+    try {
+      message = this.method.decodeResponse(bytes);
+    } catch (error) {
+      this.#settle(RpcError.is(error) ? error : new RpcError(Status.INTERNAL, "the response message cannot be decoded", { cause: error }));
+      return false;
+    }
+    if (this.#inbox !== undefined) {
+      if (!this.#inbox.add(message, frameBytes)) this.#deferred += frameBytes;
+      return !this.#isSettled;
+    }
+    if (this.#hasResponse) {
+      this.#settle(new RpcError(Status.INTERNAL, "more than one message in the response"));
+      return false;
+    }
+    this.#hasResponse = true;
+    this.#response = message;
+    return true;
+  }
+
+  onWritable(): void {
+    const waiters = this.#writableWaiters;
+    this.#writableWaiters = undefined;
+    if (waiters !== undefined) for (const waiter of waiters) waiter.resolve();
+  }
+
+  onReset(reset: StreamReset): void {
+    if (this.#isSettled) return;
+    this.#reader?.release();
+    if (reset.unprocessed && !this.#headReceived && this.#hasOneRequest && this.#attempts < ATTEMPTS_MAX) {
+      this.#stream = undefined;
+      this.#owner.dispatch(this);
+      return;
+    }
+    this.#settle(errorOfReset(reset));
+  }
+
+  onDeadline(): void {
+    this.#settle(new RpcError(Status.DEADLINE_EXCEEDED, "deadline exceeded", { mayHaveRun: this.#attempts > 0 }));
+  }
+
+  #onTrailers(block: HeaderBlock): void {
+    const head = responseHeadOf(block);
+    const error = errorOfHead(head, block);
+    if (error !== undefined) {
+      this.#settle(error);
+    } else if (!(this.#reader?.isBetweenMessages ?? true)) {
+      this.#settle(new RpcError(Status.INTERNAL, "the response ended within a message"));
+    } else if (this.#inbox === undefined && !this.#hasResponse) {
+      this.#settle(new RpcError(Status.INTERNAL, "the response ended without a message"));
+    } else {
+      this.options?.onTrailers?.(Metadata.ofBlock(block));
+      this.#settle(undefined);
+    }
+  }
+
+  // ---- Inside ----------------------------------------------------------------------------------------------------------------------------
+
+  get #hasOneRequest(): boolean {
+    return this.method.kind === "unary" || this.method.kind === "serverStream";
+  }
+
+  #forgetRequest(): void {
+    if (this.#early.length > 0) this.#early = [];
+    this.#earlyBytes = 0;
+  }
+
+  #write(bytes: Uint8Array, end: boolean): void {
+    if (end) this.#requestEnded = true;
+    if (this.#stream === undefined) {
+      this.#early.push(bytes);
+      this.#earlyBytes += bytes.length;
+    } else {
+      writeMessage(this.#stream, bytes, this.options?.compress === true, end);
+    }
+  }
+
+  #headFields(): string[] | undefined {
+    let fields: string[] | undefined;
+    if (this.deadlineAtMs !== Number.POSITIVE_INFINITY) fields = ["grpc-timeout", formatTimeout(this.deadlineAtMs - performance.now())];
+    if (this.options?.compress === true) (fields ??= []).push("grpc-encoding", "gzip");
+    if (this.#metadata !== undefined) (fields ??= []).push(...this.#metadata.fields);
+    return fields;
+  }
+
+  #settle(error: RpcError | undefined): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.#error = error;
+    this.#forgetRequest();
+    if (this.#onAbort !== undefined) this.options?.signal?.removeEventListener("abort", this.#onAbort);
+    const stream = this.#stream;
+    if (stream !== undefined && !stream.isClosed && !(stream.localEnded && stream.remoteEnded)) {
+      // After the server's trailers the rest of our request is of no use; NO_ERROR would be as good, but CANCEL is what peers know.
+      stream.reset(ErrorCode.CANCEL);
+    }
+    this.#reader?.release();
+    this.#owner.onSettled(this);
+    const waiters = this.#writableWaiters;
+    this.#writableWaiters = undefined;
+    if (waiters !== undefined) {
+      for (const waiter of waiters) {
+        if (error === undefined) waiter.resolve();
+        else waiter.reject(error);
+      }
+    }
+    this.#inbox?.end(error);
+    if (error === undefined) this.#resolve?.(this.#response as Response);
+    else this.#reject?.(error);
+  }
+}
+
+function listBytes(fields: readonly string[]): number {
+  let bytes = 0;
+  for (let i = 0; i < fields.length; i += 2) bytes += headerFieldBytes(fields[i]!, fields[i + 1]!);
+  return bytes;
+}

@@ -1,0 +1,345 @@
+/**
+ * The gRPC client: endpoints, which of them a call goes to, and the calls that wait for one. Connections are made when calls need them, and many calls
+ * share each.
+ */
+import type { LookupFunction } from "node:net";
+import type { ConnectionOptions } from "node:tls";
+import { resolveLimits, sweepIntervalMs, type Http2Limits } from "../http2/limits.ts";
+import { Turn } from "../http2/turn.ts";
+import { ClientCall, type AnyClientCall, type CallOptions, type CallOwner } from "./client-call.ts";
+import type { Address, ClientConnection, ConnectionSettings } from "./client-connection.ts";
+import { Deadlines } from "./deadlines.ts";
+import { Endpoint, type Backoff } from "./endpoint.ts";
+import { MemoryBudget } from "./memory-budget.ts";
+import type { Method } from "./method.ts";
+import { RpcError, Status } from "./status.ts";
+
+/** What a client can be told. */
+export interface RpcClientOptions {
+  /** "host:port", "http://host:port", "https://host:port", "[::1]:port" or "unix:/path". At least one. */
+  readonly endpoints: readonly string[];
+  /** "first": one connection, to the first endpoint that can be reached. "roundRobin": one to each, calls take turns. Default "first". */
+  readonly balance?: "first" | "roundRobin";
+  /** For https endpoints, or for all without a scheme: what node:tls knows. */
+  readonly tls?: ConnectionOptions;
+  readonly limits?: Partial<Http2Limits>;
+  /** To the server's settings, name look-up and TLS included. Default 10,000. */
+  readonly connectTimeoutMs?: number;
+  readonly backoff?: Partial<Backoff>;
+  /** The largest message received. Default 4 MiB. */
+  readonly messageBytesMax?: number;
+  /** Memory for incomplete messages, of one connection and of all. Defaults 64 MiB and 256 MiB. */
+  readonly connectionMemoryBytesMax?: number;
+  readonly memoryBytesMax?: number;
+  /** Calls waiting for a connection with room; more fail with RESOURCE_EXHAUSTED. Default 100,000. */
+  readonly waitingCallsMax?: number;
+  /** Sent instead of the endpoint's name and port. */
+  readonly authority?: string;
+  readonly userAgent?: string;
+  /** Looks up names instead of the system. */
+  readonly lookup?: LookupFunction;
+  /** For jitter. Default Math.random. */
+  readonly random?: () => number;
+}
+
+const BACKOFF: Backoff = { initialMs: 100, maxMs: 10_000, factor: 1.6, jitter: 0.2 };
+
+export class RpcClient implements CallOwner {
+  readonly messageBytesMax: number;
+  readonly #endpoints: readonly Endpoint[];
+  readonly #isRoundRobin: boolean;
+  readonly #limits: Http2Limits;
+  readonly #waitingCallsMax: number;
+  readonly #deadlines = new Deadlines({ keepsAlive: true });
+  readonly #connections = new Set<ClientConnection>();
+  /** Calls in flight or waiting. */
+  #calls = 0;
+  #waiting: AnyClientCall[] = [];
+  #waitingFirst = 0;
+  #waitingCount = 0;
+  #next = 0;
+  #lastError: Error | undefined;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+  #isClosed = false;
+  #onIdle: (() => void) | undefined;
+
+  /** Throws TypeError or RangeError for options that cannot be. */
+  constructor(options: RpcClientOptions) {
+    if (options.endpoints.length === 0) throw new TypeError("a client needs at least one endpoint");
+    this.messageBytesMax = options.messageBytesMax ?? 4_194_304;
+    this.#limits = resolveLimits(options.limits);
+    this.#isRoundRobin = options.balance === "roundRobin";
+    this.#waitingCallsMax = options.waitingCallsMax ?? 100_000;
+    const settings: ConnectionSettings = {
+      limits: this.#limits,
+      turn: new Turn(),
+      tls: options.tls,
+      lookup: options.lookup,
+      connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+      userAgent: options.userAgent ?? "grpc-typescript/1.0",
+      memory: new MemoryBudget(options.memoryBytesMax ?? 268_435_456),
+      connectionMemoryBytesMax: options.connectionMemoryBytesMax ?? 67_108_864,
+    };
+    const backoff = { ...BACKOFF, ...options.backoff };
+    this.#endpoints = options.endpoints.map(
+      (text) =>
+        new Endpoint(parseEndpoint(text, options.tls !== undefined, options.authority), settings, backoff, options.random ?? Math.random, {
+          onReady: () => this.#drainWaiting(),
+          onFailed: (_endpoint, error) => this.#onFailed(error),
+          onLost: (endpoint) => this.#onLost(endpoint),
+          onRoom: () => {
+            if (this.#waitingCount > 0) this.#drainWaiting();
+          },
+          onConnection: (connection) => this.#onConnection(connection),
+          onConnectionEnd: (connection) => this.#onConnectionEnd(connection),
+        }),
+    );
+  }
+
+  /** Calls a method with one request and one response. Rejects with an RpcError. */
+  unary<Request, Response>(method: Method<Request, Response, "unary">, request: Request, options?: CallOptions): Promise<Response> {
+    const call = new ClientCall(this, method, options);
+    const response = call.response();
+    this.#begin(call, request);
+    return response;
+  }
+
+  /** Calls a method with one request and a stream of responses. */
+  serverStream<Request, Response>(method: Method<Request, Response, "serverStream">, request: Request, options?: CallOptions): ClientCall<Request, Response> {
+    const call = new ClientCall(this, method, options);
+    this.#begin(call, request);
+    return call;
+  }
+
+  /** Calls a method whose requests stream. With "clientStream", the result is in `response()`. */
+  stream<Request, Response>(method: Method<Request, Response, "clientStream" | "bidi">, options?: CallOptions): ClientCall<Request, Response> {
+    const call = new ClientCall(this, method, options);
+    this.#begin(call, undefined);
+    return call;
+  }
+
+  /** Connections that are open or being opened. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Calls that have not settled. */
+  get calls(): number {
+    return this.#calls;
+  }
+
+  /** No new calls; open ones may finish for up to `graceMs` (default 0: none), then they fail with CANCELLED. Settles always. */
+  async close(options: { readonly graceMs?: number } = {}): Promise<void> {
+    const graceMs = options.graceMs ?? 0;
+    this.#isClosed = true;
+    if (graceMs > 0 && this.#calls > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, graceMs);
+        this.#onIdle = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    clearTimeout(this.#retryTimer);
+    this.#failWaiting(() => new RpcError(Status.CANCELLED, "the client is closed", { mayHaveRun: false }), true);
+    for (const connection of [...this.#connections]) connection.close("the client is closed");
+    clearInterval(this.#sweep);
+    this.#deadlines.clear();
+  }
+
+  // ---- What the calls do -----------------------------------------------------------------------------------------------------------------
+
+  /** See CallOwner. */
+  dispatch(call: AnyClientCall): void {
+    // Calls that waited longer go first.
+    const connection = this.#waitingCount > 0 ? undefined : this.#pick();
+    if (connection !== undefined) {
+      call.start(connection);
+      return;
+    }
+    if (this.#waitingCount >= this.#waitingCallsMax) {
+      call.fail(new RpcError(Status.RESOURCE_EXHAUSTED, "too many calls wait for a connection", { mayHaveRun: false }));
+      return;
+    }
+    call.isWaiting = true;
+    this.#waiting.push(call);
+    this.#waitingCount++;
+    this.#connectForWaiting();
+  }
+
+  /** See CallOwner. */
+  onSettled(call: AnyClientCall): void {
+    this.#calls--;
+    this.#deadlines.remove(call);
+    if (call.isWaiting) {
+      // It stays in the queue until its turn, as a husk.
+      call.isWaiting = false;
+      this.#waitingCount--;
+      if (this.#waitingCount === 0) {
+        this.#clearWaiting();
+      } else if (this.#waiting.length - this.#waitingFirst > this.#waitingCount * 2 + 64) {
+        this.#waiting = this.#waiting.slice(this.#waitingFirst).filter((waiting) => waiting.isWaiting);
+        this.#waitingFirst = 0;
+      }
+    }
+    if (this.#calls === 0) this.#onIdle?.();
+  }
+
+  #begin<Request, Response>(call: ClientCall<Request, Response>, request: Request | undefined): void {
+    this.#calls++;
+    if (call.isSettled) {
+      // Aborted before it began.
+      this.#calls--;
+      return;
+    }
+    if (this.#isClosed) {
+      call.fail(new RpcError(Status.CANCELLED, "the client is closed", { mayHaveRun: false }));
+      return;
+    }
+    const timeoutMs = call.options?.timeoutMs;
+    if (timeoutMs !== undefined) {
+      call.deadlineAtMs = performance.now() + timeoutMs;
+      this.#deadlines.add(call);
+    }
+    const { kind } = call.method;
+    if (kind === "unary" || kind === "serverStream") {
+      try {
+        call.sendOnly(request as Request);
+      } catch (error) {
+        call.fail(new RpcError(Status.INTERNAL, "the request message cannot be encoded", { cause: error, mayHaveRun: false }));
+        return;
+      }
+    }
+    this.dispatch(call);
+  }
+
+  // ---- Which connection ------------------------------------------------------------------------------------------------------------------
+
+  #pick(): ClientConnection | undefined {
+    const { length } = this.#endpoints;
+    for (let i = 0; i < length; i++) {
+      const index = this.#isRoundRobin ? (this.#next + i) % length : i;
+      const { connection } = this.#endpoints[index]!;
+      if (connection === undefined || !connection.hasRoom) continue;
+      if (this.#isRoundRobin) this.#next = index + 1;
+      return connection;
+    }
+    return undefined;
+  }
+
+  #drainWaiting(): void {
+    while (this.#waitingCount > 0) {
+      const connection = this.#pick();
+      if (connection === undefined) break;
+      const call = this.#shiftWaiting();
+      if (call === undefined) break;
+      call.start(connection);
+    }
+  }
+
+  #shiftWaiting(): AnyClientCall | undefined {
+    while (this.#waitingFirst < this.#waiting.length) {
+      const call = this.#waiting[this.#waitingFirst]!;
+      this.#waitingFirst++;
+      if (this.#waitingFirst >= 1024) {
+        this.#waiting.splice(0, this.#waitingFirst);
+        this.#waitingFirst = 0;
+      }
+      if (!call.isWaiting) continue;
+      call.isWaiting = false;
+      this.#waitingCount--;
+      if (this.#waitingCount === 0) this.#clearWaiting();
+      return call;
+    }
+    return undefined;
+  }
+
+  #clearWaiting(): void {
+    this.#waiting = [];
+    this.#waitingFirst = 0;
+    clearTimeout(this.#retryTimer);
+    this.#retryTimer = undefined;
+  }
+
+  /** Calls wait: sees to it that a connection is being made, if there is none and one may be. */
+  #connectForWaiting(): void {
+    if (this.#isClosed || this.#waitingCount === 0) return;
+    const nowMs = performance.now();
+    let isHopeful = false;
+    let retryAtMs = Number.POSITIVE_INFINITY;
+    for (const endpoint of this.#endpoints) {
+      if (endpoint.connection === undefined && !endpoint.isConnecting && endpoint.retryAtMs <= nowMs) {
+        // "first" tries one endpoint after the other.
+        if (this.#isRoundRobin || !isHopeful) endpoint.connect();
+      }
+      if (endpoint.connection !== undefined || endpoint.isConnecting) isHopeful = true;
+      else retryAtMs = Math.min(retryAtMs, endpoint.retryAtMs);
+      if (isHopeful && !this.#isRoundRobin) return;
+    }
+    if (isHopeful) return;
+    const error = this.#lastError;
+    this.#failWaiting(() => new RpcError(Status.UNAVAILABLE, `no endpoint can be reached: ${error?.message ?? ""}`, { cause: error, mayHaveRun: false }), false);
+    if (this.#waitingCount === 0 || this.#retryTimer !== undefined) return;
+    this.#retryTimer = setTimeout(
+      () => {
+        this.#retryTimer = undefined;
+        this.#connectForWaiting();
+      },
+      Math.max(1, Math.ceil(retryAtMs - nowMs)),
+    );
+  }
+
+  /** Fails the waiting calls; those that wait for ready only if `all`. */
+  #failWaiting(error: () => RpcError, all: boolean): void {
+    const calls = this.#waiting.slice(this.#waitingFirst).filter((call) => call.isWaiting);
+    for (const call of calls) {
+      if (all || call.options?.waitForReady !== true) call.fail(error());
+    }
+  }
+
+  #onFailed(error: Error): void {
+    this.#lastError = error;
+    this.#connectForWaiting();
+  }
+
+  #onLost(endpoint: Endpoint): void {
+    endpoint.retryAtMs = 0;
+    // Calls of the lost connection may be about to be sent again: they come through dispatch.
+    this.#connectForWaiting();
+  }
+
+  #onConnection(connection: ClientConnection): void {
+    this.#connections.add(connection);
+    if (this.#sweep !== undefined) return;
+    this.#sweep = setInterval(() => this.#checkTimeouts(), sweepIntervalMs(this.#limits));
+    this.#sweep.unref();
+  }
+
+  #onConnectionEnd(connection: ClientConnection): void {
+    this.#connections.delete(connection);
+    if (this.#connections.size > 0) return;
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+  }
+
+  #checkTimeouts(): void {
+    const nowMs = performance.now();
+    for (const connection of this.#connections) connection.check(nowMs);
+  }
+}
+
+function parseEndpoint(text: string, isTlsGiven: boolean, authority: string | undefined): Address {
+  if (text.startsWith("unix:")) {
+    const path = text.slice(5).replace(/^\/\/\//, "/");
+    return { host: "", port: 0, path, isTls: isTlsGiven, authority: authority ?? "localhost" };
+  }
+  const scheme = /^(https?):\/\//.exec(text);
+  const rest = scheme === null ? text : text.slice(scheme[0].length).replace(/\/$/, "");
+  const parts = /^(\[[0-9a-fA-F:.]+\]|[^:/\s]+):([0-9]{1,5})$/.exec(rest);
+  const port = parts === null ? 0 : Number(parts[2]);
+  if (parts === null || port < 1 || port > 65_535) throw new TypeError(`not an endpoint: ${text}`);
+  const isTls = scheme === null ? isTlsGiven : scheme[1] === "https";
+  return { host: parts[1]!.replace(/^\[|\]$/g, ""), port, path: undefined, isTls, authority: authority ?? rest };
+}

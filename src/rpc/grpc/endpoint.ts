@@ -1,0 +1,93 @@
+/** One address of a client: its connection, and the pauses between failed attempts to have one (exponential, with jitter). */
+import { ClientConnection, type Address, type ConnectionSettings } from "./client-connection.ts";
+import { ErrorCode } from "../http2/protocol.ts";
+
+/** Pauses between attempts. */
+export interface Backoff {
+  /** After the first failure, and at most. */
+  readonly initialMs: number;
+  readonly maxMs: number;
+  /** Each pause is so many times the one before. */
+  readonly factor: number;
+  /** The pause is longer or shorter by up to this part of it. */
+  readonly jitter: number;
+}
+
+/** What an endpoint tells its client. */
+export interface EndpointEvents {
+  onReady(endpoint: Endpoint): void;
+  /** The attempt to connect failed. */
+  onFailed(endpoint: Endpoint, error: Error): void;
+  /** The connection is lost or going away; a new one may be made at once. */
+  onLost(endpoint: Endpoint): void;
+  onRoom(): void;
+  onConnection(connection: ClientConnection): void;
+  onConnectionEnd(connection: ClientConnection): void;
+}
+
+export class Endpoint {
+  readonly address: Address;
+  /** Ready for calls, if it has room. */
+  connection: ClientConnection | undefined = undefined;
+  isConnecting = false;
+  /** No attempt before this time, on the clock of performance.now(). */
+  retryAtMs = 0;
+  readonly #settings: ConnectionSettings;
+  readonly #backoff: Backoff;
+  readonly #events: EndpointEvents;
+  readonly #random: () => number;
+  #pauseMs = 0;
+  #keepaliveTimeMs: number;
+
+  constructor(address: Address, settings: ConnectionSettings, backoff: Backoff, random: () => number, events: EndpointEvents) {
+    this.address = address;
+    this.#settings = settings;
+    this.#backoff = backoff;
+    this.#random = random;
+    this.#events = events;
+    this.#keepaliveTimeMs = settings.limits.keepaliveTimeMs;
+  }
+
+  /** Begins to connect, unless it is connecting or connected. */
+  connect(): void {
+    if (this.isConnecting || this.connection !== undefined) return;
+    this.isConnecting = true;
+    const connection: ClientConnection = new ClientConnection(this.address, this.#settings, this.#keepaliveTimeMs, {
+      onReady: () => {
+        this.isConnecting = false;
+        this.#pauseMs = 0;
+        this.connection = connection;
+        this.#events.onReady(this);
+      },
+      onGoaway: (code, reason) => {
+        // The server says that our pings come too often (gRFC A8): from now on half as many.
+        if (code === ErrorCode.ENHANCE_YOUR_CALM && reason === "too_many_pings") this.#keepaliveTimeMs *= 2;
+        this.#leave(connection);
+      },
+      onRoom: () => this.#events.onRoom(),
+      onEnd: (error) => {
+        this.#events.onConnectionEnd(connection);
+        if (this.connection === connection) {
+          this.#leave(connection);
+        } else if (this.isConnecting) {
+          this.isConnecting = false;
+          this.#pause();
+          this.#events.onFailed(this, error ?? new Error("the connection was closed"));
+        }
+      },
+    });
+    this.#events.onConnection(connection);
+  }
+
+  #leave(connection: ClientConnection): void {
+    if (this.connection !== connection) return;
+    this.connection = undefined;
+    this.#events.onLost(this);
+  }
+
+  #pause(): void {
+    const { initialMs, maxMs, factor, jitter } = this.#backoff;
+    this.#pauseMs = this.#pauseMs === 0 ? initialMs : Math.min(maxMs, this.#pauseMs * factor);
+    this.retryAtMs = performance.now() + this.#pauseMs * (1 + jitter * (this.#random() * 2 - 1));
+  }
+}

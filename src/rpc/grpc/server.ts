@@ -1,0 +1,262 @@
+/**
+ * The gRPC server: a listening socket, its connections, the table of methods. HTTP/1.1 on the same port goes to a server of node:http, plain HTTP/2
+ * requests to a callback. It writes nothing, catches no signal and keeps no state outside of itself.
+ */
+import type { Server as HttpServer } from "node:http";
+import { createServer, type AddressInfo, type ListenOptions, type Server as NetServer, type Socket } from "node:net";
+import { createServer as createTlsServer, TLSSocket, type TlsOptions } from "node:tls";
+import { Connection, type ConnectionEvents } from "../http2/connection.ts";
+import { ConnectionClock } from "../http2/connection-clock.ts";
+import { resolveLimits, sweepIntervalMs, type Http2Limits } from "../http2/limits.ts";
+import { ErrorCode } from "../http2/protocol.ts";
+import { Turn } from "../http2/turn.ts";
+import { Deadlines } from "./deadlines.ts";
+import type { HttpRequestListener } from "./http-exchange.ts";
+import { MemoryBudget } from "./memory-budget.ts";
+import type { Method, MethodKind } from "./method.ts";
+import { sniffProtocol } from "./protocol-sniffer.ts";
+import type { CallContext, DuplexStream, Peer, Registration, RequestStream, ResponseStream } from "./server-call.ts";
+import { ServerSession, type SessionOwner } from "./server-session.ts";
+
+/** What handlers look like, for each kind of method. Those that return no promise although they stream keep the call open until its `end` or `fail`. */
+export interface Handlers<Request, Response> {
+  unary: (request: Request, call: CallContext) => Response | Promise<Response>;
+  serverStream: (request: Request, call: ResponseStream<Response>) => void | Promise<void>;
+  clientStream: (call: RequestStream<Request>) => Promise<Response>;
+  bidi: (call: DuplexStream<Request, Response>) => void | Promise<void>;
+}
+
+/** What a server can be told. */
+export interface RpcServerOptions {
+  /** Certificate and key, and what else node:tls knows. Without it the server speaks in clear text. */
+  readonly tls?: TlsOptions;
+  /** Limits of each connection. */
+  readonly limits?: Partial<Http2Limits>;
+  /** Connections at the same time; more are closed at once. Default 20,000. */
+  readonly connectionsMax?: number;
+  /** Running handlers at the same time; more calls fail with RESOURCE_EXHAUSTED. Default 100,000. */
+  readonly callsMax?: number;
+  /**
+   * From the head of a request to its end, if it has one message, else from the beginning of each message to its end. The call fails with
+   * DEADLINE_EXCEEDED. 0: no limit. Default 60,000.
+   */
+  readonly requestTimeoutMs?: number;
+  /** The largest message received. Larger ones fail with RESOURCE_EXHAUSTED. Default 4 MiB. */
+  readonly messageBytesMax?: number;
+  /** Memory for incomplete messages, of one connection and of all. Calls beyond fail with RESOURCE_EXHAUSTED. Defaults 32 MiB and 256 MiB. */
+  readonly connectionMemoryBytesMax?: number;
+  readonly memoryBytesMax?: number;
+  /** Takes the connections that do not speak HTTP/2. Not listening itself, it belongs to the caller. Without it they are closed. */
+  readonly http1?: HttpServer;
+  /** Takes HTTP/2 requests that are not gRPC. Without it they are answered with 415. */
+  readonly onHttpRequest?: HttpRequestListener;
+  /** A handler threw something else than an RpcError; the client is told UNKNOWN. */
+  readonly onHandlerFailure?: (error: unknown, path: string) => void;
+}
+
+export class RpcServer {
+  readonly #limits: Http2Limits;
+  readonly #options: RpcServerOptions;
+  readonly #registrations = new Map<string, Registration>();
+  readonly #owner: SessionOwner;
+  readonly #turn = new Turn();
+  readonly #connections = new Map<Connection, { readonly clock: ConnectionClock; readonly session: ServerSession }>();
+  /** Sockets whose protocol is not yet known, with the time of their arrival. */
+  readonly #undecided = new Map<Socket, number>();
+  readonly #http1Sockets = new Set<Socket>();
+  #listener: NetServer | undefined;
+  #sweep: NodeJS.Timeout | undefined;
+  #isClosing = false;
+  #onEmpty: (() => void) | undefined;
+
+  /** Throws RangeError for a limit out of range. */
+  constructor(options: RpcServerOptions = {}) {
+    this.#options = options;
+    this.#limits = resolveLimits(options.limits);
+    this.#owner = {
+      registrations: this.#registrations,
+      deadlines: new Deadlines({ keepsAlive: false }),
+      messageBytesMax: options.messageBytesMax ?? 4_194_304,
+      connectionMemoryBytesMax: options.connectionMemoryBytesMax ?? 33_554_432,
+      memory: new MemoryBudget(options.memoryBytesMax ?? 268_435_456),
+      callsMax: options.callsMax ?? 100_000,
+      requestTimeoutMs: options.requestTimeoutMs ?? 60_000,
+      onHttpRequest: options.onHttpRequest,
+      running: 0,
+      onHandlerFailure: options.onHandlerFailure ?? ((): void => {}),
+    };
+  }
+
+  /** Serves a method. Throws if its path is malformed or already served. */
+  add<Request, Response, Kind extends MethodKind>(method: Method<Request, Response, Kind>, handler: Handlers<Request, Response>[Kind]): this {
+    if (!/^\/[^/]+\/[^/]+$/.test(method.path)) throw new TypeError(`not a method's path: ${method.path}`);
+    if (this.#registrations.has(method.path)) throw new TypeError(`served twice: ${method.path}`);
+    this.#registrations.set(method.path, { method, handler: handler as Registration["handler"] });
+    return this;
+  }
+
+  /** HTTP/2 connections that are open. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Handlers that are running. */
+  get runningCalls(): number {
+    return this.#owner.running;
+  }
+
+  /** Bytes that incomplete messages hold. */
+  get memoryBytes(): number {
+    return this.#owner.memory.bytes;
+  }
+
+  /** Listens. Rejects with the system's error, such as EADDRINUSE. */
+  listen(options: ListenOptions): Promise<AddressInfo | string> {
+    if (this.#listener !== undefined) return Promise.reject(new Error("the server already listens"));
+    const { tls } = this.#options;
+    const listener = tls === undefined ? createServer({ noDelay: true }) : createTlsServer({ handshakeTimeout: this.#limits.handshakeTimeoutMs, ...tls, ALPNProtocols: this.#options.http1 === undefined ? ["h2"] : ["h2", "http/1.1"] });
+    this.#listener = listener;
+    listener.maxConnections = this.#options.connectionsMax ?? 20_000;
+    if (tls === undefined) {
+      listener.on("connection", (socket: Socket) => this.#onSocket(socket));
+    } else {
+      listener.on("secureConnection", (socket: TLSSocket) => this.#onSocket(socket));
+      listener.on("tlsClientError", (_error: Error, socket: TLSSocket) => socket.destroy());
+    }
+    return new Promise((resolve, reject) => {
+      const onError = (error: Error): void => {
+        this.#listener = undefined;
+        reject(error);
+      };
+      listener.once("error", onError);
+      listener.listen(options, () => {
+        listener.removeListener("error", onError);
+        // Running out of file descriptors while accepting must not end the process.
+        listener.on("error", () => {});
+        this.#sweep = setInterval(() => this.#checkTimeouts(), sweepIntervalMs(this.#limits, this.#owner.requestTimeoutMs));
+        this.#sweep.unref();
+        resolve(listener.address()!);
+      });
+    });
+  }
+
+  /** Serves a connection that was accepted elsewhere. */
+  accept(socket: Socket): void {
+    this.#onSocket(socket);
+  }
+
+  /** Stops listening, lets open calls finish for up to `graceMs` (default 0: none), then ends them. Settles always. */
+  async close(options: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#isClosing = true;
+    const listener = this.#listener;
+    const closed = listener === undefined ? undefined : new Promise<void>((resolve) => listener.close(() => resolve()));
+    for (const socket of this.#undecided.keys()) socket.destroy();
+    const graceMs = options.graceMs ?? 0;
+    if (graceMs > 0 && this.#connections.size > 0) {
+      for (const connection of [...this.#connections.keys()]) connection.drain();
+      await this.#emptyWithin(graceMs);
+    }
+    for (const connection of [...this.#connections.keys()]) connection.close(ErrorCode.NO_ERROR, "the server is closing");
+    for (const socket of this.#http1Sockets) socket.destroy();
+    this.#owner.deadlines.clear();
+    await closed;
+    clearInterval(this.#sweep);
+  }
+
+  #emptyWithin(graceMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, graceMs);
+      this.#onEmpty = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#connections.size === 0) this.#onEmpty();
+    });
+  }
+
+  #onSocket(socket: Socket): void {
+    if (this.#isClosing) {
+      socket.destroy();
+      return;
+    }
+    if (socket instanceof TLSSocket && socket.alpnProtocol === "http/1.1") {
+      this.#toHttp1(socket, undefined);
+      return;
+    }
+    this.#undecided.set(socket, performance.now());
+    const onClose = (): void => {
+      this.#undecided.delete(socket);
+    };
+    socket.once("close", onClose);
+    const decide = (): void => {
+      this.#undecided.delete(socket);
+      socket.removeListener("close", onClose);
+    };
+    sniffProtocol(
+      socket,
+      (rest) => {
+        decide();
+        this.#toHttp2(socket, rest);
+      },
+      (read) => {
+        decide();
+        this.#toHttp1(socket, read);
+      },
+    );
+  }
+
+  #toHttp1(socket: Socket, read: Buffer | undefined): void {
+    const { http1 } = this.#options;
+    if (http1 === undefined) {
+      socket.destroy();
+      return;
+    }
+    this.#http1Sockets.add(socket);
+    socket.once("close", () => this.#http1Sockets.delete(socket));
+    if (read !== undefined) {
+      socket.pause();
+      socket.unshift(read);
+    }
+    http1.emit("connection", socket);
+    if (read !== undefined) socket.resume();
+  }
+
+  #toHttp2(socket: Socket, rest: Buffer): void {
+    let session: ServerSession | undefined = undefined;
+    const events: ConnectionEvents = {
+      onRequest: (stream, block, end) => session!.onRequest(stream, block, end),
+      onReady() {},
+      onGoaway() {},
+      onStreamEnd() {},
+      onEnd: () => {
+        this.#connections.delete(connection);
+        if (this.#connections.size === 0) this.#onEmpty?.();
+      },
+    };
+    const connection = new Connection({ socket, isServer: true, limits: this.#limits, turn: this.#turn, events });
+    session = new ServerSession(connection, this.#owner, peerOf(socket));
+    this.#connections.set(connection, { clock: new ConnectionClock(connection, performance.now()), session });
+    if (rest.length > 0) connection.receive(rest);
+    if (this.#isClosing) connection.drain();
+  }
+
+  #checkTimeouts(): void {
+    const nowMs = performance.now();
+    for (const [socket, sinceMs] of this.#undecided) {
+      if (nowMs - sinceMs >= this.#limits.handshakeTimeoutMs) socket.destroy();
+    }
+    for (const { clock, session } of this.#connections.values()) {
+      clock.check(nowMs);
+      session.check(nowMs);
+    }
+  }
+}
+
+function peerOf(socket: Socket): Peer {
+  let commonName: string | undefined;
+  if (socket instanceof TLSSocket && socket.authorized) {
+    const subject: unknown = socket.getPeerCertificate().subject?.CN;
+    if (typeof subject === "string") commonName = subject;
+  }
+  return { address: socket.remoteAddress ?? "", port: socket.remotePort ?? 0, commonName };
+}

@@ -1,0 +1,360 @@
+/** What hostile clients do, and that each limit holds: they end, memory stays bounded, and others are served. */
+import assert from "node:assert/strict";
+import { createServer } from "node:net";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { ErrorCode, FrameType, Setting, CLIENT_PREFACE, errorCodeName } from "../http2/protocol.ts";
+import type { RpcServerOptions } from "../grpc/server.ts";
+import { frame, grpcMessage, number32, RawPeer, settingsPayload } from "./raw-peer.ts";
+import { Echo, startClient, startServer, until } from "./server.ts";
+
+const { data, headers, priority, rstStream, settings, ping, windowUpdate, continuation } = FrameType;
+const END_STREAM = 1;
+const END_HEADERS = 4;
+const EMPTY = new Uint8Array(0);
+
+/** Sends the same bytes until the connection ends, at most so often, and returns the code of the GOAWAY. */
+async function flood(peer: RawPeer, times: number, part: (i: number) => Uint8Array): Promise<number | "closed"> {
+  for (let i = 0; i < times && !peer.isClosed; i++) {
+    const more = peer.socket.write(part(i));
+    if (!more) await new Promise<void>((resolve) => (peer.socket.once("drain", resolve), peer.socket.once("close", resolve)));
+  }
+  return peer.goawayCode();
+}
+
+const FLOODS: readonly (readonly [string, (peer: RawPeer, i: number) => Uint8Array])[] = [
+  ["PINGs", () => frame(ping, 0, 0, new Uint8Array(8))],
+  ["answers to PINGs that were never sent", () => frame(ping, 1, 0, new Uint8Array(8))],
+  ["SETTINGS", () => frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 1000))],
+  ["empty SETTINGS", () => frame(settings, 0, 0)],
+  ["acknowledgements of SETTINGS", () => frame(settings, 1, 0)],
+  ["PRIORITY", () => frame(priority, 0, 1, new Uint8Array(5))],
+  ["frames of an unknown type", () => frame(0x99, 0, 0)],
+  ["WINDOW_UPDATEs", () => frame(windowUpdate, 0, 0, number32(1))],
+  ["empty DATA", (peer, i) => (i === 0 ? open(peer, "Count") : frame(data, 0, 1))],
+  ["DATA that is all padding", (peer, i) => (i === 0 ? open(peer, "Count") : frame(data, 8, 1, Buffer.alloc(256, 255).fill(255, 0, 1)))],
+  ["DATA for a stream that was reset", (peer, i) => (i === 0 ? Buffer.concat([open(peer, "Count"), frame(headers, END_HEADERS, 1, peer.block("a", "b"))]) : frame(data, 0, 1, [1]))],
+  ["RST_STREAM for a stream that is over", (peer, i) => (i === 0 ? Buffer.concat([open(peer, "Nothing")]) : frame(rstStream, 0, 1, number32(8)))],
+];
+
+function open(peer: RawPeer, method: string, id = 1): Buffer {
+  return frame(headers, END_HEADERS, id, peer.request(`/test.Raw/${method}`));
+}
+
+for (const [name, part] of FLOODS) {
+  test(`A flood of ${name} ends with ENHANCE_YOUR_CALM after controlFramesBurst`, async (context) => {
+    const { port, server } = await startServer(context, { limits: { controlFramesBurst: 100, controlFramesPerSecond: 0 } });
+    const peer = await RawPeer.connect(port);
+    assert.equal(await flood(peer, 300, (i) => part(peer, i)), ErrorCode.ENHANCE_YOUR_CALM);
+    await until(() => server.connections === 0 && server.runningCalls === 0);
+  });
+}
+
+test("Useful work pays for control frames: a peer that acknowledges each message goes on for ever", async (context) => {
+  const { port } = await startServer(context, { limits: { controlFramesBurst: 20, controlFramesPerSecond: 0 } });
+  const peer = await RawPeer.connect(port);
+  const message = grpcMessage(Buffer.alloc(100));
+  for (let id = 1; id < 400; id += 2) {
+    peer.send(open(peer, "Echo", id), frame(data, END_STREAM, id, message));
+    assert.ok((await peer.next((found) => found.type === data)) !== undefined);
+    peer.send(frame(windowUpdate, 0, 0, number32(105)), frame(ping, 0, 0, new Uint8Array(8)));
+  }
+  peer.destroy();
+});
+
+test("Rapid reset ends with ENHANCE_YOUR_CALM after resetsBurst, and never more handlers run than twice the streams allowed", async (context) => {
+  const { port, server } = await startServer(context, { limits: { resetsBurst: 200, resetsPerSecond: 0, concurrentStreamsMax: 10 } });
+  let runningMax = 0;
+  server.add({ ...Echo, path: "/test.Raw/Stubborn" }, () => {
+    runningMax = Math.max(runningMax, server.runningCalls);
+    return new Promise(() => {});
+  });
+  const peer = await RawPeer.connect(port);
+  const code = await flood(peer, 1000, (i) => {
+    const id = i * 2 + 1;
+    return Buffer.concat([open(peer, "Stubborn", id), frame(data, END_STREAM, id, grpcMessage(EMPTY)), frame(rstStream, 0, id, number32(8))]);
+  });
+  assert.equal(code, ErrorCode.ENHANCE_YOUR_CALM);
+  assert.equal(runningMax, 20);
+});
+
+test("Streams that the peer makes us reset count like its own resets", async (context) => {
+  const { port } = await startServer(context, { limits: { resetsBurst: 100, resetsPerSecond: 0 } });
+  const peer = await RawPeer.connect(port);
+  const code = await flood(peer, 1000, (i) => frame(headers, END_HEADERS | END_STREAM, i * 2 + 1, peer.block(":method", "GET")));
+  assert.equal(code, ErrorCode.ENHANCE_YOUR_CALM);
+});
+
+test("A flood of CONTINUATIONs ends with ENHANCE_YOUR_CALM after continuationFramesMax", async (context) => {
+  const { port } = await startServer(context, { limits: { continuationFramesMax: 5 } });
+  const peer = await RawPeer.connect(port);
+  assert.equal(await flood(peer, 100, (i) => frame(i === 0 ? headers : continuation, 0, 1)), ErrorCode.ENHANCE_YOUR_CALM);
+});
+
+test("A header block beyond headerBlockBytesMax ends with ENHANCE_YOUR_CALM, before it is decoded", async (context) => {
+  const { port } = await startServer(context, { limits: { headerBlockBytesMax: 20_000 } });
+  const peer = await RawPeer.connect(port);
+  const code = await flood(peer, 100, (i) => frame(i === 0 ? headers : continuation, 0, 1, Buffer.alloc(10_000, 0x82)));
+  assert.equal(code, ErrorCode.ENHANCE_YOUR_CALM);
+});
+
+test("An HPACK bomb fails its call and holds no more than the limit of the list", async (context) => {
+  const { port, server } = await startServer(context);
+  const peer = await RawPeer.connect(port);
+  const entry = Buffer.concat([Buffer.from([0x40, 1, 0x61, 0x7f, 0x81, 0x1e]), Buffer.alloc(4000, 0x62)]);
+  const bomb = Buffer.concat([peer.request("/test.Raw/Echo"), entry, Buffer.alloc(12_000, 0xbe)]);
+  const heapBefore = process.memoryUsage().heapUsed;
+  peer.send(frame(headers, END_HEADERS, 1, bomb.subarray(0, 16_384)));
+  const block = await peer.headers(1);
+  assert.equal(block?.get("grpc-status"), "8");
+  assert.ok(process.memoryUsage().heapUsed - heapBefore < 8_000_000);
+  assert.equal(await peer.sync(), true);
+  assert.equal(server.runningCalls, 0);
+  peer.destroy();
+});
+
+test("Headers beyond headerListBytesMax fail their call, and the connection goes on", async (context) => {
+  const { port } = await startServer(context, { limits: { headerListBytesMax: 1000 } });
+  const peer = await RawPeer.connect(port);
+  peer.send(frame(headers, END_HEADERS, 1, peer.request("/test.Raw/Echo", "x-long", "y".repeat(2000))));
+  assert.equal((await peer.headers(1))?.get("grpc-status"), "8");
+  // Here the limit leaves nothing that could be answered.
+  peer.send(frame(headers, END_HEADERS, 3, peer.block("x-long", "y".repeat(2000), ":path", "/")));
+  assert.equal(await peer.resetCode(3), ErrorCode.ENHANCE_YOUR_CALM);
+  assert.equal(await peer.sync(), true);
+  peer.destroy();
+});
+
+const SILENCES: readonly (readonly [string, number | "closed", RpcServerOptions["limits"], (peer: RawPeer) => Uint8Array[], boolean])[] = [
+  ["sends nothing (handshakeTimeoutMs)", "closed", { handshakeTimeoutMs: 60 }, () => [], false],
+  ["sends half a preface (handshakeTimeoutMs)", "closed", { handshakeTimeoutMs: 60 }, () => [CLIENT_PREFACE.subarray(0, 10)], false],
+  ["sends no SETTINGS (handshakeTimeoutMs)", ErrorCode.SETTINGS_TIMEOUT, { handshakeTimeoutMs: 60 }, () => [CLIENT_PREFACE], false],
+  ["never acknowledges our SETTINGS (handshakeTimeoutMs)", ErrorCode.SETTINGS_TIMEOUT, { handshakeTimeoutMs: 60 }, () => [CLIENT_PREFACE, frame(settings, 0, 0)], false],
+  ["sends half a frame (frameTimeoutMs)", ErrorCode.ENHANCE_YOUR_CALM, { frameTimeoutMs: 60 }, (peer) => [open(peer, "Count"), frame(data, 0, 1, Buffer.alloc(50)).subarray(0, 20)], true],
+  ["sends half a frame header (frameTimeoutMs)", ErrorCode.ENHANCE_YOUR_CALM, { frameTimeoutMs: 60 }, () => [Buffer.alloc(4)], true],
+  ["never ends a header block (frameTimeoutMs)", ErrorCode.ENHANCE_YOUR_CALM, { frameTimeoutMs: 60 }, () => [frame(headers, 0, 1, [0x82])], true],
+  ["has no calls (idleTimeoutMs)", ErrorCode.NO_ERROR, { idleTimeoutMs: 60 }, () => [], true],
+  ["answers no ping (keepaliveTimeMs, keepaliveTimeoutMs)", "closed", { keepaliveTimeMs: 60, keepaliveTimeoutMs: 60 }, () => [], true],
+];
+
+for (const [name, code, limits, parts, greet] of SILENCES) {
+  test(`A peer that ${name} ends with ${typeof code === "number" ? errorCodeName(code) : "a closed connection"}`, async (context) => {
+    const { port, server } = await startServer(context, { limits: limits! });
+    const peer = await RawPeer.connect(port, greet);
+    for (const part of parts(peer)) peer.send(part);
+    assert.equal(await peer.goawayCode(), code);
+    peer.destroy();
+    await until(() => server.connections === 0 && server.runningCalls === 0);
+  });
+}
+
+test("A half-open connection is noticed though its calls are open", async (context) => {
+  const { port, server, seen } = await startServer(context, { limits: { keepaliveTimeMs: 50, keepaliveTimeoutMs: 50 } });
+  const peer = await RawPeer.connect(port);
+  peer.send(open(peer, "Hang"), frame(data, END_STREAM, 1, grpcMessage(EMPTY)));
+  await until(() => server.runningCalls === 1);
+  await until(() => seen.cancelled === 1 && server.connections === 0);
+  peer.destroy();
+});
+
+test("A peer that answers pings stays, however silent", async (context) => {
+  const { port, server } = await startServer(context, { limits: { keepaliveTimeMs: 30, keepaliveTimeoutMs: 30 } });
+  const peer = await RawPeer.connect(port);
+  for (let i = 0; i < 4; i++) {
+    const found = await peer.next((candidate) => candidate.type === ping);
+    peer.send(frame(ping, 1, 0, found!.payload));
+  }
+  assert.equal(server.connections, 1);
+  peer.destroy();
+});
+
+test("A request that trickles in without end fails after requestTimeoutMs, whatever else its connection does", async (context) => {
+  const { port, server } = await startServer(context, { requestTimeoutMs: 80 });
+  const peer = await RawPeer.connect(port);
+  peer.send(open(peer, "Echo"), frame(data, 0, 1, grpcMessage(new Uint8Array(1000)).subarray(0, 10)));
+  peer.send(open(peer, "Count", 3), frame(data, 0, 3, grpcMessage(new Uint8Array(1000)).subarray(0, 10)));
+  // Between messages a streaming request may rest.
+  peer.send(open(peer, "Count", 5), frame(data, 0, 5, grpcMessage(new Uint8Array(10))));
+  let isOver = false;
+  const trickle = (): void => {
+    if (isOver) return;
+    peer.socket.write(Buffer.concat([frame(data, 0, 1, [1]), frame(data, 0, 3, [1])]));
+    setTimeout(trickle, 10);
+  };
+  trickle();
+  // The first has no head yet, the other neither: both are told by their status alone.
+  const one = await peer.headers(1);
+  isOver = true;
+  assert.equal(one?.get("grpc-status"), "4");
+  await until(() => server.runningCalls === 1);
+  peer.destroy();
+});
+
+test("A slow reader stops its own streams and nothing else, then is destroyed (writeTimeoutMs)", async (context) => {
+  const { port, server } = await startServer(context, { limits: { writeTimeoutMs: 200, outputBytesHigh: 65_536 } });
+  const peer = await RawPeer.connect(port);
+  peer.socket.pause();
+  peer.send(frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0x7fff_ffff)), frame(windowUpdate, 0, 0, number32(0x7fff_0000)));
+  const request = Buffer.alloc(10_000);
+  request.writeUInt32BE(1_000_000);
+  peer.send(open(peer, "Flood"), frame(data, END_STREAM, 1, grpcMessage(request)));
+  await until(() => server.runningCalls === 1);
+  const client = startClient(context, port);
+  assert.equal((await client.unary(Echo, Buffer.from("hi"))).length, 2);
+  const before = process.memoryUsage();
+  await until(() => server.connections === 1);
+  const after = process.memoryUsage();
+  assert.ok(after.heapUsed + after.external - before.heapUsed - before.external < 20_000_000);
+  await until(() => server.runningCalls === 0);
+  peer.destroy();
+});
+
+test("A peer that grants no window loses its stream after windowTimeoutMs, not its connection", async (context) => {
+  const { port } = await startServer(context, { limits: { windowTimeoutMs: 80 } });
+  const peer = await RawPeer.connect(port);
+  peer.send(frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0)));
+  peer.send(open(peer, "Echo"), frame(data, END_STREAM, 1, grpcMessage(Buffer.alloc(100))));
+  assert.equal(await peer.resetCode(1), ErrorCode.CANCEL);
+  assert.equal(await peer.sync(), true);
+  peer.destroy();
+});
+
+test("Windows of one byte do not pay for themselves", async (context) => {
+  const { port } = await startServer(context, { limits: { controlFramesBurst: 100, controlFramesPerSecond: 0 } });
+  const peer = await RawPeer.connect(port);
+  peer.send(frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0)));
+  peer.send(open(peer, "Echo"), frame(data, END_STREAM, 1, grpcMessage(Buffer.alloc(3000))));
+  assert.equal(await flood(peer, 1000, () => frame(windowUpdate, 0, 1, number32(1))), ErrorCode.ENHANCE_YOUR_CALM);
+});
+
+test("Answers that the peer makes us write but does not read stop us from reading (outputBytesMax)", async (context) => {
+  const limits = { controlFramesBurst: 100_000_000, outputBytesMax: 100_000, outputBytesHigh: 50_000, writeTimeoutMs: 300 };
+  const { port, server } = await startServer(context, { limits });
+  const peer = await RawPeer.connect(port);
+  peer.socket.pause();
+  const pings = Buffer.concat(Array.from({ length: 1000 }, () => frame(ping, 0, 0, new Uint8Array(8))));
+  const before = process.memoryUsage();
+  // Until both kernels' buffers are full, the server does not read on, and its own buffer does not grow.
+  let isStuck = false;
+  while (!isStuck && !peer.isClosed) {
+    isStuck = !peer.socket.write(pings) && peer.socket.writableLength > 20_000_000;
+    if (!isStuck) await new Promise((resolve) => setImmediate(resolve));
+  }
+  const after = process.memoryUsage();
+  // What our own test peer could not send is in there too.
+  assert.ok(after.heapUsed + after.external - before.heapUsed - before.external - peer.socket.writableLength < 30_000_000);
+  await until(() => server.connections === 0);
+  peer.destroy();
+});
+
+test("A handler that ignores that it must wait fails its call at sendQueueBytesMax", async (context) => {
+  const { port, server } = await startServer(context, { limits: { sendQueueBytesMax: 1_000_000 } });
+  let refusedAt = 0;
+  server.add({ ...Echo, path: "/test.Raw/Careless", kind: "serverStream" }, async (_request, call) => {
+    while (!call.isCancelled) {
+      call.send(new Uint8Array(10_000));
+      refusedAt++;
+    }
+  });
+  const peer = await RawPeer.connect(port);
+  peer.send(frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0)));
+  peer.send(open(peer, "Careless"), frame(data, END_STREAM, 1, grpcMessage(EMPTY)));
+  assert.equal(await peer.resetCode(1), ErrorCode.ENHANCE_YOUR_CALM);
+  assert.ok(refusedAt > 90 && refusedAt < 120, String(refusedAt));
+  peer.destroy();
+});
+
+test("A message beyond messageBytesMax fails its call by its length alone", async (context) => {
+  const { port } = await startServer(context, { messageBytesMax: 1000 });
+  const peer = await RawPeer.connect(port);
+  peer.send(open(peer, "Echo"), frame(data, 0, 1, Buffer.from([0, 0, 0, 3, 0xe9])));
+  const block = await peer.headers(1);
+  assert.equal(block?.get("grpc-status"), "8");
+  assert.equal(block.get("grpc-message"), "grpc: received message larger than max (1001 vs. 1000)");
+  peer.destroy();
+});
+
+test("What a length merely claims is not allocated, and incomplete messages are bounded (connectionMemoryBytesMax)", async (context) => {
+  const { port, server } = await startServer(context, { connectionMemoryBytesMax: 100_000 });
+  const peer = await RawPeer.connect(port);
+  const claim = Buffer.concat([Buffer.from([0, 0, 0x30, 0, 0]), Buffer.alloc(10)]);
+  for (let id = 1; id <= 39; id += 2) peer.send(open(peer, "Count", id), frame(data, 0, id, claim));
+  assert.equal(await peer.sync(), true);
+  assert.equal(server.memoryBytes, 20 * 4096);
+  // The buffers of three streams can grow, that of the fourth cannot.
+  for (let id = 1; id <= 7; id += 2) peer.send(frame(data, 0, id, Buffer.alloc(9000)));
+  assert.equal((await peer.headers(7))?.get("grpc-status"), "8");
+  assert.ok(server.memoryBytes <= 100_000);
+  peer.destroy();
+  await until(() => server.memoryBytes === 0);
+});
+
+test("Incomplete messages of all connections are bounded together (memoryBytesMax)", async (context) => {
+  const { port, server } = await startServer(context, { memoryBytesMax: 10_000 });
+  const claim = Buffer.concat([Buffer.from([0, 0, 0x30, 0, 0]), Buffer.alloc(10)]);
+  const peers = await Promise.all([1, 2, 3].map(() => RawPeer.connect(port)));
+  for (const peer of peers) {
+    peer.send(open(peer, "Count"), frame(data, 0, 1, claim));
+    if (peer !== peers[2]) assert.equal(await peer.sync(), true);
+  }
+  assert.equal((await peers[2]!.headers(1))?.get("grpc-status"), "8");
+  for (const peer of peers) peer.destroy();
+  await until(() => server.memoryBytes === 0);
+});
+
+test("A gzip bomb fails its call at the message limit", async (context) => {
+  const { port } = await startServer(context, { messageBytesMax: 100_000 });
+  const peer = await RawPeer.connect(port);
+  const bomb = gzipSync(Buffer.alloc(50_000_000));
+  assert.ok(bomb.length < 100_000);
+  const message = grpcMessage(bomb, 1);
+  peer.send(frame(headers, END_HEADERS, 1, peer.request("/test.Raw/Echo", "grpc-encoding", "gzip")));
+  for (let at = 0; at < message.length; at += 10_000) peer.send(frame(data, 0, 1, message.subarray(at, at + 10_000)));
+  assert.equal((await peer.headers(1))?.get("grpc-status"), "8");
+  peer.destroy();
+});
+
+test("Connections beyond connectionsMax are closed", async (context) => {
+  const { port, server } = await startServer(context, { connectionsMax: 2 });
+  const peers = [await RawPeer.connect(port), await RawPeer.connect(port)];
+  const third = await RawPeer.connect(port, false);
+  await third.closed();
+  assert.equal(server.connections, 2);
+  for (const peer of peers) peer.destroy();
+});
+
+test("Calls beyond callsMax fail with RESOURCE_EXHAUSTED", async (context) => {
+  const { port, server } = await startServer(context, { callsMax: 2 });
+  const peer = await RawPeer.connect(port);
+  for (const id of [1, 3]) peer.send(open(peer, "Hang", id), frame(data, END_STREAM, id, grpcMessage(EMPTY)));
+  await until(() => server.runningCalls === 2);
+  peer.send(open(peer, "Hang", 5), frame(data, END_STREAM, 5, grpcMessage(EMPTY)));
+  assert.equal((await peer.headers(5))?.get("grpc-status"), "8");
+  peer.destroy();
+});
+
+test("A peer that vanishes in the middle of anything leaves nothing behind", async (context) => {
+  const { port, server } = await startServer(context);
+  const whole = (peer: RawPeer): Buffer => Buffer.concat([open(peer, "Count"), frame(data, 0, 1, grpcMessage(Buffer.alloc(100))), open(peer, "Hang", 3), frame(data, END_STREAM, 3, grpcMessage(EMPTY))]);
+  const peers: RawPeer[] = [];
+  const length = whole(await RawPeer.connect(port)).length;
+  for (let cut = 1; cut < length; cut += 7) {
+    const peer = await RawPeer.connect(port);
+    peer.send(whole(peer).subarray(0, cut));
+    peers.push(peer);
+  }
+  for (const peer of peers) peer.socket.resetAndDestroy();
+  await until(() => server.runningCalls === 0 && server.memoryBytes === 0 && server.connections <= 1);
+});
+
+test("A port that accepts and says nothing fails the client's connection after connectTimeoutMs", async (context) => {
+  const silent = createServer();
+  await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+  context.after(() => silent.close());
+  const sockets: { destroy(): void }[] = [];
+  silent.on("connection", (socket) => sockets.push(socket));
+  const address = silent.address() as { port: number };
+  const client = startClient(context, address.port, { connectTimeoutMs: 60 });
+  await assert.rejects(client.unary(Echo, EMPTY), { name: "RpcError", code: 14, mayHaveRun: false });
+  for (const socket of sockets) socket.destroy();
+});
