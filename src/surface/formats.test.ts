@@ -1,9 +1,11 @@
 /** docs/formats.md is what the code does: its examples are what is encoded, and are decoded again. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
-import { readBatchHeader } from "../core/batch.ts";
-import { BATCH_PREFIX_BYTES } from "../core/batch.ts";
+import { crc32 } from "node:zlib";
+import { BATCH_PREFIX_BYTES, readBatchHeader } from "../core/batch.ts";
 import { CommandBatch, CommandReader, REFUSALS } from "../core/kv/command.ts";
 import { leaseOfCommand } from "../core/kv/lease-id.ts";
 import { KvMachine } from "../core/kv/machine.ts";
@@ -14,14 +16,33 @@ import { createTable } from "../core/kv/table/packed-table.ts";
 import { decodeWatchEvent } from "../core/kv/watch-event.ts";
 import { decodeConfiguration } from "../core/raft/configuration-codec.ts";
 import { decodeEntry } from "../core/raft/entry.ts";
+import { createNodeFileSystem } from "../host/node-file-system.ts";
 import { bootstrapClusterId, bootstrapMemberId, decodeIdentity, encodeIdentity } from "../node/identity.ts";
-import { decodeForward, decodeForwardAck, decodeFounding, decodeSnapshotAck, decodeSnapshotBegin, decodeSnapshotChunk } from "../node/peer-frames.ts";
+import {
+  decodeForward,
+  decodeForwardAck,
+  decodeFounding,
+  decodeSnapshotAck,
+  decodeSnapshotBegin,
+  decodeSnapshotChunk,
+} from "../node/peer-frames.ts";
+import { loadIdentity } from "../storage/identity-file.ts";
 import { GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, parseJson, readGroupHeader, verifyGroup } from "../storage/log-format.ts";
 import { LogState, readSegmentHead } from "../storage/log-state.ts";
+import { SnapshotStore } from "../storage/snapshot-store.ts";
 import { FrameReader } from "../transport/frame.ts";
 import { decodeControl } from "../transport/hello.ts";
 import { decodeMessage } from "../transport/message-codec.ts";
-import { MEMBER_A, MEMBER_B, configuration, formatVectors, messages, segmentHead, snapshotFileName, snapshotMeta } from "./test/format-vectors.ts";
+import {
+  MEMBER_A,
+  MEMBER_B,
+  configuration,
+  formatVectors,
+  messages,
+  segmentHead,
+  snapshotFileName,
+  snapshotMeta,
+} from "./test/format-vectors.ts";
 
 const page = readFileSync(new URL("../../docs/formats.md", import.meta.url), "utf8");
 const utf8 = new TextEncoder();
@@ -55,7 +76,10 @@ function example(name: string): Uint8Array {
   return bytes;
 }
 
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex").replace(/(.{32})/g, "$1\n");
+const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes)
+    .toString("hex")
+    .replace(/(.{32})/g, "$1\n");
 
 for (const [name, encoded] of formatVectors()) {
   test(`${name}: what is encoded is what docs/formats.md says`, () => assert.equal(hex(encoded), hex(example(name))));
@@ -87,7 +111,8 @@ test("commands are read back, and applied with the results of the page", () => {
   ]);
   const results = new ResultReader(example("results"));
   const told: unknown[] = [];
-  while (results.next()) told.push([results.op, results.revision, results.refusal?.code, results.succeeded, results.deleted, results.prevKvs().length]);
+  while (results.next())
+    told.push([results.op, results.revision, results.refusal?.code, results.succeeded, results.deleted, results.prevKvs().length]);
   assert.deepEqual(told, [
     [1, 2, undefined, false, 0, 0],
     [1, 3, undefined, false, 0, 1],
@@ -100,7 +125,10 @@ test("commands are read back, and applied with the results of the page", () => {
 
 test("the codes of refusals are those of the page", () => {
   const listed = /^Refusals: (.+?)\./m.exec(page)?.[1]?.split(", ");
-  assert.deepEqual(listed, REFUSALS.map((code, at) => `${at + 1} ${code}`));
+  assert.deepEqual(
+    listed,
+    REFUSALS.map((code, at) => `${at + 1} ${code}`),
+  );
 });
 
 test("answers and watch events are read back", () => {
@@ -124,7 +152,13 @@ test("groups of the log verify at their place and nowhere else, and are read bac
   const place = { segment: 2, nonce: 0x0badcafe, offset: 0 };
   assert.ok(verifyGroup(place, head));
   assert.ok(!verifyGroup({ ...place, segment: 3 }, head));
-  assert.deepEqual(readGroupHeader(head), { version: 1, kind: "head", number: 5, nonce: 0x0badcafe, recordBytes: head.byteLength - GROUP_HEADER_BYTES });
+  assert.deepEqual(readGroupHeader(head), {
+    version: 1,
+    kind: "head",
+    number: 5,
+    nonce: 0x0badcafe,
+    recordBytes: head.byteLength - GROUP_HEADER_BYTES,
+  });
   const read = readSegmentHead(parseJson(head.subarray(GROUP_HEADER_BYTES + RECORD_HEADER_BYTES)));
   assert.deepEqual(read, segmentHead);
   const group = example("group");
@@ -143,6 +177,53 @@ test("a snapshot stream restores to the state that it was made of", () => {
   assert.deepEqual([machine.revision, machine.compactRevision, machine.clockMs, machine.leases, machine.nextDue()], [5, 3, 1003, 1, 6002]);
 });
 
+/** Where files of the page can be read back. */
+function withDirectory(body: (directory: string) => void): void {
+  const directory = mkdtempSync(join(tmpdir(), "d-engine-formats-"));
+  try {
+    body(directory);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+test("an identity file is read back, and one of a newer version is told from rot", () => {
+  withDirectory((directory) => {
+    const fileSystem = createNodeFileSystem({ sync: false });
+    const path = join(directory, "identity");
+    const bytes = example("identity file").slice();
+    writeFileSync(path, bytes);
+    assert.equal(Buffer.from(loadIdentity(fileSystem, directory)!).toString(), "{}");
+    bytes[4] = 2;
+    writeFileSync(path, bytes);
+    assert.throws(() => loadIdentity(fileSystem, directory), { code: "CORRUPT" });
+    new DataView(bytes.buffer).setUint32(12, crc32(bytes.subarray(16), crc32(bytes.subarray(0, 12))), true);
+    writeFileSync(path, bytes);
+    assert.throws(() => loadIdentity(fileSystem, directory), { code: "INCOMPATIBLE" });
+  });
+});
+
+test("a snapshot file is read back, and one of a newer version is told from rot", () => {
+  withDirectory((directory) => {
+    const fileSystem = createNodeFileSystem({ sync: false });
+    const name = snapshotFileName();
+    const bytes = example("snapshot file").slice();
+    const open = (): SnapshotStore => {
+      writeFileSync(join(directory, name), bytes);
+      return new SnapshotStore({ fileSystem, directory, random: { uint32: () => 1 } });
+    };
+    const store = open();
+    assert.equal(store.inspect(name).meta.lastIncludedIndex, 7);
+    assert.equal(Buffer.from(store.read(name, { offset: 0, bytesMax: 100 })).toString(), "stream");
+    store.close();
+    bytes[4] = 2;
+    assert.throws(() => open().inspect(name), { code: "CORRUPT" });
+    const metaBytes = bytes[8]!;
+    new DataView(bytes.buffer).setUint32(12, crc32(bytes.subarray(16, 16 + metaBytes), crc32(bytes.subarray(0, 12))), true);
+    assert.throws(() => open().inspect(name), { code: "INCOMPATIBLE" });
+  });
+});
+
 test("the names of files are those of the page", () => {
   assert.match(snapshotFileName(), /^\d{16}-3-[0-9a-f]{16}\.snapshot$/);
 });
@@ -151,7 +232,15 @@ test("identities, and the ids that follow from a founding list, are those of the
   const bootstrap = { n2: "b:1", n1: "a:1" };
   const clusterId = bootstrapClusterId(bootstrap);
   const memberId = bootstrapMemberId(clusterId, "n1");
-  const identity = { memberId, name: "n1", clusterId, incarnation: MEMBER_A, bootstrap: { n1: "a:1", n2: "b:1" }, phase: "founding", founding: undefined } as const;
+  const identity = {
+    memberId,
+    name: "n1",
+    clusterId,
+    incarnation: MEMBER_A,
+    bootstrap: { n1: "a:1", n2: "b:1" },
+    phase: "founding",
+    founding: undefined,
+  } as const;
   const text = blocks("text").get("identity")!.trimEnd();
   assert.equal(new TextDecoder().decode(encodeIdentity(identity)), text);
   assert.deepEqual({ ...decodeIdentity(utf8.encode(text)), founding: undefined }, identity);
@@ -165,7 +254,16 @@ test("frames and what links say are read back", () => {
   assert.deepEqual(decodeControl(example("hello")), {
     kind: "hello",
     purpose: "consensus",
-    hello: { clusterId: "c1", memberId: MEMBER_A, incarnation: "i1", name: "n1", bootId: 0x01020304, protocolMin: 1, protocolMax: 1, featureLevel: 1 },
+    hello: {
+      clusterId: "c1",
+      memberId: MEMBER_A,
+      incarnation: "i1",
+      name: "n1",
+      bootId: 0x01020304,
+      protocolMin: 1,
+      protocolMax: 1,
+      featureLevel: 1,
+    },
   });
   assert.deepEqual(decodeControl(example("refusal")), { kind: "refusal", reason: "no" });
   assert.deepEqual(decodeControl(example("ping")), { kind: "ping" });

@@ -17,9 +17,24 @@ import { encodeConfiguration } from "../../core/raft/configuration-codec.ts";
 import { ENTRY_HEADER_BYTES, sealEntry, type Entry } from "../../core/raft/entry.ts";
 import type { Message, SnapshotMeta } from "../../core/raft/message.ts";
 import { createNodeFileSystem } from "../../host/node-file-system.ts";
-import { encodeFounding, encodeForward, encodeForwardAck, encodeSnapshotAck, encodeSnapshotBegin, encodeSnapshotChunk } from "../../node/peer-frames.ts";
+import {
+  encodeFounding,
+  encodeForward,
+  encodeForwardAck,
+  encodeSnapshotAck,
+  encodeSnapshotBegin,
+  encodeSnapshotChunk,
+} from "../../node/peer-frames.ts";
 import { saveIdentity } from "../../storage/identity-file.ts";
-import { GROUP_HEADER_BYTES, RECORD_ENTRY, RECORD_HEAD, RECORD_HEADER_BYTES, jsonGroup, sealGroup, writeRecordHeader } from "../../storage/log-format.ts";
+import {
+  GROUP_HEADER_BYTES,
+  RECORD_ENTRY,
+  RECORD_HEAD,
+  RECORD_HEADER_BYTES,
+  jsonGroup,
+  sealGroup,
+  writeRecordHeader,
+} from "../../storage/log-format.ts";
 import { voteRecordBytes, writeVoteRecord, type SegmentHead } from "../../storage/log-state.ts";
 import { SnapshotStore } from "../../storage/snapshot-store.ts";
 import { encodeFrame } from "../../transport/frame.ts";
@@ -49,7 +64,10 @@ export const segmentHead: SegmentHead = {
   lastIndex: 7,
   lastTerm: 3,
   vote: { term: 3, votedFor: MEMBER_A },
-  base: { meta: { ...snapshotMeta, configuration: { incoming: [MEMBER_A], outgoing: [], learners: [], learnersNext: [], members: [] } }, file: null },
+  base: {
+    meta: { ...snapshotMeta, configuration: { incoming: [MEMBER_A], outgoing: [], learners: [], learnersNext: [], members: [] } },
+    file: null,
+  },
 };
 
 const utf8 = new TextEncoder();
@@ -166,7 +184,10 @@ function files(): { readonly identity: Uint8Array; readonly snapshot: Uint8Array
     saveIdentity(fileSystem, directory, bytes("{}"));
     let word = 0;
     const store = new SnapshotStore({ fileSystem, directory, random: { uint32: () => ++word } });
-    const writer = store.create({ ...snapshotMeta, configuration: { incoming: [], outgoing: [], learners: [], learnersNext: [], members: [] } });
+    const writer = store.create({
+      ...snapshotMeta,
+      configuration: { incoming: [], outgoing: [], learners: [], learnersNext: [], members: [] },
+    });
     store.write(writer, bytes("stream"));
     store.finish(writer);
     store.close();
