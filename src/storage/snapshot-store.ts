@@ -22,6 +22,9 @@ export const SNAPSHOT_SLICE_BYTES: number = 256 * 1024;
 /** How many may be written at once. */
 export const SNAPSHOT_WRITERS_MAX = 4;
 
+/** What this program calls its snapshots and its temporary files; what else lies in the directory is not its own to remove. */
+const OWN_NAME = /^(?:[0-9a-f]{16}|head|identity)\.tmp$|^\d{16}-\d+-[0-9a-f]{16}\.snapshot$/;
+
 const MAGIC = 0x706e7364;
 const FOOTER_MAGIC = 0x646e6564;
 const VERSION = 1;
@@ -84,7 +87,7 @@ export class SnapshotStore {
   /** Removes every snapshot but `keep`, leftovers of writers included. Called when nothing is open. */
   removeOthers(keep: string | null): void {
     for (const name of this.#fileSystem.list(this.#directory)) {
-      if (name !== keep && (name.endsWith(".snapshot") || name.endsWith(".tmp"))) this.#fileSystem.remove(this.#path(name));
+      if (name !== keep && OWN_NAME.test(name)) this.#fileSystem.remove(this.#path(name));
     }
     this.#fileSystem.syncDirectory(this.#directory);
   }

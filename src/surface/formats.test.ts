@@ -263,6 +263,7 @@ test("frames and what links say are read back", () => {
       protocolMin: 1,
       protocolMax: 1,
       featureLevel: 1,
+      electionTimeoutMs: 1000,
     },
   });
   assert.deepEqual(decodeControl(example("refusal")), { kind: "refusal", reason: "no" });

@@ -82,6 +82,8 @@ export class ClusterObserver {
   readonly #members = new Map<string, ObservedMember>();
   readonly #invariants: readonly Invariant[];
   readonly #replicasEqual: ReplicasEqual;
+  /** What the first broken invariant said. The code under test is not told: it would take it for an error of its own. */
+  #failure: Error | undefined;
 
   constructor() {
     const committed = new CommittedEntries();
@@ -120,23 +122,26 @@ export class ClusterObserver {
       },
       onRecovered: (recovered) => {
         if (!isCurrent()) return;
-        for (const invariant of this.#invariants) invariant.onRecovered?.(member, recovered);
+        this.#check((invariant) => invariant.onRecovered?.(member, recovered));
         if (recovered.log !== undefined) member.log.recover(recovered.log);
       },
       onWrite: (write: LogWrite) => {
         if (!isCurrent()) return;
-        for (const invariant of this.#invariants) invariant.onWrite?.(member, write);
+        this.#check((invariant) => invariant.onWrite?.(member, write));
         member.log.write(write);
       },
       onPersisted: (write: LogWrite) => {
-        if (isCurrent()) member.log.persisted(write);
+        if (!isCurrent()) return;
+        member.log.persisted(write);
+        const { vote } = write;
+        if (vote !== undefined) this.#check((invariant) => invariant.onVotePersisted?.(member, vote));
       },
       onFounded: (meta: SnapshotMeta) => {
         if (isCurrent()) member.log.found(meta);
       },
       onSnapshotBegins: (meta: SnapshotMeta, resetLog: boolean) => {
         if (!isCurrent()) return;
-        for (const invariant of this.#invariants) invariant.onSnapshot?.(member, meta, resetLog);
+        this.#check((invariant) => invariant.onSnapshot?.(member, meta, resetLog));
         member.log.snapshotBegins(resetLog);
       },
       onSnapshotDone: (meta: SnapshotMeta, resetLog: boolean) => {
@@ -174,10 +179,18 @@ export class ClusterObserver {
     if (member === undefined || type === 0 || type > MESSAGE_TYPE_MAX || type === APPEND_ENTRIES_TYPE) return;
     const message = decodeMessage(frame, { from: member.id, to });
     if (message === undefined) return;
-    for (const invariant of this.#invariants) invariant.onSend?.(member, message);
+    this.#check((invariant) => invariant.onSend?.(member, message));
   }
 
-  /** After an event. */
+  #check(ask: (invariant: Invariant) => void): void {
+    try {
+      for (const invariant of this.#invariants) ask(invariant);
+    } catch (error) {
+      this.#failure ??= error as Error;
+    }
+  }
+
+  /** After an event. Throws what an invariant found. */
   look(): void {
     for (const member of this.#members.values()) {
       if (member.look === undefined) continue;
@@ -188,26 +201,27 @@ export class ClusterObserver {
       if (member.look === undefined) continue;
       const { raft, machine } = member.look();
       if (raft !== undefined && raft.commitIndex !== member.commitIndex) {
-        for (const invariant of this.#invariants) invariant.onCommit?.(member, raft, member.commitIndex);
+        this.#check((invariant) => invariant.onCommit?.(member, raft, member.commitIndex));
         member.commitIndex = raft.commitIndex;
       }
       if (raft !== undefined && raft.persistedIndex !== member.persistedIndex) {
-        for (const invariant of this.#invariants) invariant.onPersisted?.(member, raft);
+        this.#check((invariant) => invariant.onPersisted?.(member, raft));
         member.persistedIndex = raft.persistedIndex;
       }
       if (machine !== member.lastMachine || machine.appliedIndex !== member.appliedIndex) {
-        for (const invariant of this.#invariants) invariant.onApplied?.(member, machine, member.appliedIndex);
+        this.#check((invariant) => invariant.onApplied?.(member, machine, member.appliedIndex));
         member.lastMachine = machine;
         member.appliedIndex = machine.appliedIndex;
       }
     }
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   #roleChanged(member: ObservedMember, raft: RaftView): void {
     const before = member.role === undefined ? undefined : { role: member.role, term: member.term };
     // A new process begins at what its disk tells it.
     if (before === undefined) member.commitIndex = 0;
-    for (const invariant of this.#invariants) invariant.onRole?.(member, raft, before);
+    this.#check((invariant) => invariant.onRole?.(member, raft, before));
     member.role = raft.role;
     member.term = raft.term;
   }

@@ -4,6 +4,7 @@
  */
 import type { Engine } from "../client/engine.ts";
 import { createDiskServer } from "../storage/disk-server.ts";
+import { EngineError } from "../errors.ts";
 import type { RecoveredWire } from "../storage/disk-protocol.ts";
 import type { SimCluster, SimNode } from "./sim-cluster.ts";
 import { DISK_DIRECTORY, HEALTHY_DISK } from "./sim-disk.ts";
@@ -55,7 +56,6 @@ export class Nemesis {
       if (node.process?.isPaused === true) this.#cluster.resume(node);
       this.#cluster.start(node);
     }
-    this.#lookAfter();
   }
 
   #again(everyMs: number, run: () => void): void {
@@ -83,7 +83,7 @@ export class Nemesis {
       if (node.process === undefined) continue;
       const mayRecover = state?.kind === "failed" && (state.error.code === "DISK_FAILED" || state.error.code === "NO_SPACE");
       if (!mayRecover && node.openingError === undefined) continue;
-      if (node.openingError !== undefined && this.corrupted.has(node.name)) continue;
+      if (EngineError.is(node.openingError, "CORRUPT")) continue;
       if (!this.#isOver && this.#random.chance(0.8)) continue;
       // A full disk has been cleared by then; a failed sync may have left the page cache with what the disk has not.
       node.disk.fileSystem.clearFaults();
@@ -230,7 +230,8 @@ export class Nemesis {
     const done = (): void => {
       if (node.process !== process) return;
       this.#cluster.kill(node);
-      this.#later(() => this.#cluster.start(node));
+      if (this.#isOver) this.#cluster.start(node);
+      else this.#later(() => this.#cluster.start(node));
     };
     engine.close().then(
       () => this.#cluster.scheduler.after(0, done),

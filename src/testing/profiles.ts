@@ -21,7 +21,7 @@ export const CROWDED: WorkloadOptions = {
 
 const SHORT: SwarmProfile = {
   nodes: 3,
-  faultsMs: 8_000,
+  faultsMs: 5_000,
   electionTimeoutMs: 300,
   heartbeatMs: 30,
   clockDrift: 0,

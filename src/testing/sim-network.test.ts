@@ -23,6 +23,7 @@ const hello = (memberId: string, bootId: number): Hello => ({
   protocolMin: 1,
   protocolMax: 1,
   featureLevel: 1,
+  electionTimeoutMs: 1000,
 });
 
 const world = (seed = 1): { readonly scheduler: SimScheduler; readonly network: SimNetwork; open(name: string): End } => {

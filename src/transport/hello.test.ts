@@ -13,6 +13,7 @@ const hello: Hello = {
   protocolMin: 1,
   protocolMax: 3,
   featureLevel: 2,
+  electionTimeoutMs: 1000,
 };
 
 test("a hello comes back as it was, with its purpose", () => {

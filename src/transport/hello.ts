@@ -23,7 +23,7 @@ const PONG = 4;
 /** "d-eng" and the layout's number: an accident will not look like this. */
 const MAGIC = [0x64, 0x2d, 0x65, 0x6e, 0x67, 0x01] as const;
 const PURPOSES: readonly LinkPurpose[] = ["consensus", "snapshot"];
-const FIXED_BYTES = 32;
+const FIXED_BYTES = 40;
 const TEXT_BYTES_MAX = 4096;
 const REASON_LENGTH_MAX = 1000;
 
@@ -46,6 +46,7 @@ export function encodeHello(hello: Hello, purpose: LinkPurpose): Uint8Array {
   view.setUint32(12, hello.protocolMax, true);
   view.setFloat64(16, hello.featureLevel, true);
   view.setFloat64(24, hello.bootId, true);
+  view.setFloat64(32, hello.electionTimeoutMs, true);
   let at = FIXED_BYTES;
   for (const text of texts) {
     view.setUint16(at, text.byteLength, true);
@@ -105,7 +106,8 @@ function decodeHello(body: Uint8Array): ControlFrame | undefined {
   const protocolMax = view.getUint32(12, true);
   const featureLevel = view.getFloat64(16, true);
   const bootId = view.getFloat64(24, true);
-  if (protocolMin > protocolMax || !isCount(featureLevel) || !isCount(bootId)) return undefined;
+  const electionTimeoutMs = view.getFloat64(32, true);
+  if (protocolMin > protocolMax || !isCount(featureLevel) || !isCount(bootId) || !(electionTimeoutMs >= 0)) return undefined;
   const texts: string[] = [];
   let at = FIXED_BYTES;
   while (texts.length < 4) {
@@ -119,7 +121,7 @@ function decodeHello(body: Uint8Array): ControlFrame | undefined {
   }
   const [clusterId, memberId, incarnation, name] = texts as [string, string, string, string];
   if (!/^[0-9a-f]{16}$/.test(memberId)) return undefined;
-  const hello = { clusterId, memberId, incarnation, name, bootId, protocolMin, protocolMax, featureLevel };
+  const hello = { clusterId, memberId, incarnation, name, bootId, protocolMin, protocolMax, featureLevel, electionTimeoutMs };
   return { kind: "hello", purpose, hello };
 }
 

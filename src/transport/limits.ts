@@ -30,7 +30,7 @@ export interface TransportLimits {
 }
 
 export const TRANSPORT_LIMITS: TransportLimits = {
-  frameBytesMax: 8 << 20,
+  frameBytesMax: 32 << 20,
   urgentBytesMax: 1 << 20,
   bulkBytesMax: 16 << 20,
   snapshotBytesMax: 4 << 20,

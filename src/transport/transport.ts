@@ -16,6 +16,8 @@ export interface Hello {
   readonly protocolMin: number;
   readonly protocolMax: number;
   readonly featureLevel: number;
+  /** For how long the member keeps to a leader that it has heard from: what leader leases may count on. */
+  readonly electionTimeoutMs: number;
 }
 
 export interface PeerAddress {

@@ -40,6 +40,10 @@ export const COMMAND_BYTES_MAX = 16_777_216;
 export const REQUEST_BYTES_MAX = 1_572_864;
 /** 285 years. */
 export const TTL_MS_MAX = 9_000_000_000_000;
+/** What a state may hold: leases, live keys, and their logical bytes (docs/formats.md), so that no member's memory ever decides. */
+export const LEASES_MAX = 1_000_000;
+export const KEYS_MAX = 16_777_216;
+export const DATA_BYTES_MAX = 4_294_967_296;
 /** Of one batch. Further ones are not applied. */
 export const COMMANDS_MAX = 65_536;
 
@@ -54,6 +58,8 @@ export const REFUSALS = [
   "leaseId",
   "leaseNotFound",
   "leasesMax",
+  "keysMax",
+  "dataBytesMax",
 ] as const;
 export type RefusalCode = (typeof REFUSALS)[number];
 
@@ -125,6 +131,12 @@ export function limitOf(code: RefusalCode): number {
       return COMMAND_BYTES_MAX;
     case "ttlMs":
       return TTL_MS_MAX;
+    case "leasesMax":
+      return LEASES_MAX;
+    case "keysMax":
+      return KEYS_MAX;
+    case "dataBytesMax":
+      return DATA_BYTES_MAX;
     default:
       return 0;
   }

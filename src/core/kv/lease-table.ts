@@ -7,9 +7,8 @@
  */
 import { assert } from "../assert.ts";
 import { leaseFromWords, leaseHigh, leaseLow } from "./lease-id.ts";
+import { LEASES_MAX } from "./command.ts";
 import type { RecordRef } from "./table.ts";
-
-export const LEASES_MAX = 1_000_000;
 
 /** The lookup is cut into this many maps, since one large map stops for long when it grows. */
 const SHARDS = 64;

@@ -23,10 +23,10 @@ import {
   OP_DELETE_RANGE,
   OP_PUT,
   type RefusalCode,
+  LEASES_MAX,
 } from "./command.ts";
 import { HISTORY_LIMITS, type HistoryLimits } from "./history-ledger.ts";
 import { leaseOfCommand } from "./lease-id.ts";
-import { LEASES_MAX } from "./lease-table.ts";
 import { writeKv } from "./packed-kv.ts";
 import { Pins, type Pin } from "./pins.ts";
 import { RangeReading, type RangeBasis, type RangeOptions } from "./range-reading.ts";
@@ -334,6 +334,11 @@ export class KvMachine {
     const key = commands.key();
     if (!isPut && !this.expectationHolds(key)) {
       if (this.wantResults) this.resultWriter.compareAndSwap(commands.op, this.currentRevision, false);
+      return;
+    }
+    const full = data.refusal(key, commands.value());
+    if (full !== undefined) {
+      this.refuse(full, undefined);
       return;
     }
     let lease: string | undefined = undefined;

@@ -3,6 +3,7 @@
  * events of a snapshot, so that both leave the same state. Knows nothing of commands, results or entries.
  */
 import { EVENT_BYTES, HistoryLedger, RECORD_OVERHEAD_BYTES, type HistoryLimits } from "./history-ledger.ts";
+import { DATA_BYTES_MAX, KEYS_MAX } from "./command.ts";
 import { LeaseTable } from "./lease-table.ts";
 import type { DeletionCause, RecordRef, Table } from "./table.ts";
 
@@ -13,6 +14,8 @@ export class RevisionedData {
   readonly table: Table;
   readonly leases: LeaseTable = new LeaseTable();
   readonly ledger: HistoryLedger;
+  /** Logical bytes of the live keys (docs/formats.md). */
+  private liveByteCount: number = 0;
   /** Used again for each record: the table copies what it takes. */
   private readonly putRecord: { key: Uint8Array; value: Uint8Array; revision: number; lease: string | undefined };
   private readonly deletedRecord: { key: Uint8Array; revision: number; cause: DeletionCause };
@@ -30,6 +33,25 @@ export class RevisionedData {
     return ref !== 0 && this.table.version(ref) > 0 ? ref : 0;
   }
 
+  get liveBytes(): number {
+    return this.liveByteCount;
+  }
+
+  /** Why a put would be refused: what a state may hold is part of the state, so that every member refuses alike. */
+  refusal(key: Uint8Array, value: Uint8Array): "keysMax" | "dataBytesMax" | undefined {
+    const bytes = RECORD_OVERHEAD_BYTES + key.length + value.length;
+    if (this.table.keys < KEYS_MAX && this.liveByteCount + bytes <= DATA_BYTES_MAX) return undefined;
+    const before = this.live(key);
+    if (before === 0) return this.table.keys >= KEYS_MAX ? "keysMax" : "dataBytesMax";
+    const grown = value.length - this.table.value(before).length;
+    return grown > 0 && this.liveByteCount + grown > DATA_BYTES_MAX ? "dataBytesMax" : undefined;
+  }
+
+  /** A record that was put into the table as it was elsewhere. */
+  restored(key: Uint8Array, value: Uint8Array): void {
+    this.liveByteCount += RECORD_OVERHEAD_BYTES + key.length + value.length;
+  }
+
   /** Answers the live record before it, 0 if there was none. */
   put(key: Uint8Array, value: Uint8Array, revision: number, lease: string | undefined): RecordRef {
     const { table, putRecord } = this;
@@ -43,7 +65,12 @@ export class RevisionedData {
     let before = table.previous(ref);
     if (before !== 0 && table.version(before) === 0) before = 0;
     let bytes = EVENT_BYTES;
-    if (before !== 0) bytes += RECORD_OVERHEAD_BYTES + key.length + table.value(before).length;
+    this.liveByteCount += RECORD_OVERHEAD_BYTES + key.length + value.length;
+    if (before !== 0) {
+      const superseded = RECORD_OVERHEAD_BYTES + key.length + table.value(before).length;
+      bytes += superseded;
+      this.liveByteCount -= superseded;
+    }
     this.ledger.add(revision, bytes);
     // First the new lease, then the old: a lease that a key stays with must not end in between.
     if (lease !== undefined) this.leases.attach(lease, ref);
@@ -59,7 +86,9 @@ export class RevisionedData {
     deletedRecord.key = key;
     deletedRecord.revision = revision;
     deletedRecord.cause = cause;
-    this.ledger.add(revision, EVENT_BYTES + 2 * (RECORD_OVERHEAD_BYTES + keyBytes) + table.value(before).length);
+    const valueBytes = table.value(before).length;
+    this.ledger.add(revision, EVENT_BYTES + 2 * (RECORD_OVERHEAD_BYTES + keyBytes) + valueBytes);
+    this.liveByteCount -= RECORD_OVERHEAD_BYTES + keyBytes + valueBytes;
     table.delete(deletedRecord);
     deletedRecord.key = NOTHING;
     this.leave(before);

@@ -5,9 +5,8 @@
  */
 import { ByteWriter, compareBytes } from "./bytes.ts";
 import { crc32 } from "./checksum.ts";
-import { COMMAND_BYTES_MAX, KEY_BYTES_MAX } from "./command.ts";
+import { COMMAND_BYTES_MAX, KEY_BYTES_MAX, LEASES_MAX } from "./command.ts";
 import { leaseFromWords } from "./lease-id.ts";
-import { LEASES_MAX } from "./lease-table.ts";
 import { KvMachine } from "./machine.ts";
 import { decodeKv, KV_HEADER_BYTES, packedKvBytes, type UnpackedKv } from "./packed-kv.ts";
 import { RevisionedData } from "./revisioned-data.ts";
@@ -220,6 +219,7 @@ export class SnapshotRestoring {
     const { data, table } = this;
     const { key, value, createRevision, version, lease } = kv;
     const ref = table.restore({ key, value, revision: kv.modRevision, createRevision, version, lease });
+    data!.restored(key, value);
     if (lease !== undefined) data!.leases.attach(lease, ref);
     this.lastKey = kv.key.slice();
     this.bases++;

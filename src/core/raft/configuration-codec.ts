@@ -10,11 +10,11 @@
 import { assert } from "../assert.ts";
 import type { Configuration, MemberId, MemberRecord } from "./configuration.ts";
 
-export const CONFIGURATION_VERSION = 1;
+const CONFIGURATION_VERSION = 1;
 /** More members than any quorum should have; bounds every loop over them. */
 export const MEMBERS_MAX = 64;
-export const CLIENT_ADDRESSES_MAX = 16;
-export const TEXT_UNITS_MAX = 1_024;
+const CLIENT_ADDRESSES_MAX = 16;
+const TEXT_UNITS_MAX = 1_024;
 
 /** Whether the text is a member's id: 16 lower-case hex digits. */
 export function isMemberId(id: unknown): id is MemberId {

@@ -20,6 +20,8 @@ export class LeaderLeaseState {
   forfeitedTerm = 0;
   /** Wall clock minus monotonic clock when they were last taken to agree. */
   clockOffset: number | undefined;
+  /** The shortest time for which any member keeps to its leader, as far as it is not the own one. */
+  stickinessMsMin: number = Number.POSITIVE_INFINITY;
 }
 
 /** The monotonic time until which lease reads may be served; 0 if there is none. */
@@ -29,8 +31,8 @@ export function leaseUntil(state: RaftState): number {
   // Outside C_new a leader cannot tell whether those who vote under it alone have heard from it.
   if (!state.configuration.incoming.includes(state.id)) return 0;
   const sentAt = isSoleVoter(state.configuration, state.id) ? state.now : lease.confirmedSentAt;
-  const until = sentAt + timing.electionTimeoutMs - timing.leaseDriftMs;
-  return until > 0 ? until : 0;
+  const until = sentAt + Math.min(timing.electionTimeoutMs, lease.stickinessMsMin) - timing.leaseDriftMs;
+  return until > Math.max(0, sentAt) ? until : 0;
 }
 
 /** A quorum has confirmed this round. */

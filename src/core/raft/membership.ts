@@ -17,16 +17,8 @@ export interface ConfigurationChange {
   readonly members: readonly MemberRecord[];
 }
 
-/** The configuration of a cluster or member that nobody belongs to yet. */
-export const EMPTY_CONFIGURATION: Configuration = { incoming: [], outgoing: [], learners: [], learnersNext: [], members: [] };
-
 export function isJoint(configuration: Configuration): boolean {
   return configuration.outgoing.length > 0;
-}
-
-/** Everyone whom the leader sends the log to, itself included. */
-export function memberIds(configuration: Configuration): readonly MemberId[] {
-  return configuration.members.map((member) => member.id);
 }
 
 /**

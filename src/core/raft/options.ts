@@ -34,7 +34,7 @@ export interface RaftOptions {
   readonly now: number;
 }
 
-export const DEFAULT_LIMITS: RaftLimits = {
+const DEFAULT_LIMITS: RaftLimits = {
   entriesInMemoryBytesMax: 64 << 20,
   inflightMessagesMax: 256,
   inflightBytesMax: 8 << 20,
@@ -50,7 +50,7 @@ export const SUSPENSION_MS = 50;
 export const TERM_MAX: number = 2 ** 52;
 
 export function resolveTiming(timing: RaftTiming): Required<RaftTiming> {
-  const leaseDriftMs = timing.leaseDriftMs ?? timing.electionTimeoutMs / 10;
+  const leaseDriftMs = timing.leaseDriftMs ?? Math.min(Math.max(timing.electionTimeoutMs / 10, SUSPENSION_MS), timing.electionTimeoutMs * 0.9);
   assert(timing.heartbeatMs > 0 && timing.heartbeatMs < timing.electionTimeoutMs, "0 < heartbeatMs < electionTimeoutMs");
   assert(leaseDriftMs >= 0 && leaseDriftMs < timing.electionTimeoutMs, "0 <= leaseDriftMs < electionTimeoutMs");
   return { electionTimeoutMs: timing.electionTimeoutMs, heartbeatMs: timing.heartbeatMs, leaseDriftMs };

@@ -269,6 +269,14 @@ export class Raft {
     return leaseUntil(this.#state);
   }
 
+  /**
+   * Other members keep to their leader for at least this long: the shortest `electionTimeoutMs` among them. Told before any of them can confirm
+   * a round; a lease that has been confirmed already is shortened too.
+   */
+  boundLease(stickinessMsMin: number): void {
+    this.#state.lease.stickinessMsMin = stickinessMsMin;
+  }
+
   /** To a voter, or to the one that is furthest. A text says why not. Whether it worked shows in `leader`. */
   transferLeadership(to: MemberId | undefined): string | undefined {
     return transferLeadership(this.#state, to);

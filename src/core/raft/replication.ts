@@ -77,7 +77,8 @@ export function onSnapshotSent(state: RaftState, to: MemberId, lastIncludedIndex
 export function onUnreachable(state: RaftState, peer: MemberId): void {
   const progress = state.progress.get(peer);
   if (progress === undefined || progress.state === "snapshot") return;
-  progress.becomeProbe(progress.matchIndex + 1);
+  // While the place is still being looked for it is not known to be so far back: a probe from the beginning would ask for a snapshot.
+  progress.becomeProbe(progress.state === "probe" ? progress.nextIndex : progress.matchIndex + 1);
   state.flushNeeded = true;
 }
 

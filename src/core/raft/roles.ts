@@ -50,6 +50,7 @@ export function becomeLeader(state: RaftState): void {
   // What an earlier term left uncommitted is committed together with an entry of this one (Raft 5.4.2, 8).
   const entry = appendOwn(state, new Uint8Array(ENTRY_HEADER_BYTES), "empty", undefined);
   state.termStartIndex = entry.index;
+  state.retryDue = state.now + state.timing.heartbeatMs;
   startRound(state);
 }
 

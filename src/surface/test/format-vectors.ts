@@ -233,6 +233,7 @@ export function formatVectors(): ReadonlyMap<string, Uint8Array> {
     protocolMin: 1,
     protocolMax: 1,
     featureLevel: 1,
+    electionTimeoutMs: 1000,
   };
   return new Map([
     ["entry", emptyEntry().record],

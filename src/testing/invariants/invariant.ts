@@ -4,7 +4,7 @@
  */
 import type { Configuration, MemberId } from "../../core/raft/configuration.ts";
 import type { Message, SnapshotMeta } from "../../core/raft/message.ts";
-import type { Role } from "../../core/raft/ready.ts";
+import type { Role, Vote } from "../../core/raft/ready.ts";
 import type { LogWrite, Recovered } from "../../storage/storage.ts";
 import type { Table } from "../../core/kv/table.ts";
 import type { MemberLog } from "./member-log.ts";
@@ -51,6 +51,8 @@ export interface Invariant {
   onRecovered?(member: MemberView, recovered: Recovered): void;
   /** Before `member.log` takes it in. */
   onWrite?(member: MemberView, write: LogWrite): void;
+  /** Term and vote are on disk. */
+  onVotePersisted?(member: MemberView, vote: Vote): void;
   /** As it leaves. `to` is the member's, by id. */
   onSend?(member: MemberView, message: Message): void;
   /** Role or term are no longer what they were after the event before. */

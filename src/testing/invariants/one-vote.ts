@@ -1,14 +1,14 @@
 /** A member votes for at most one candidate in a term, over all its restarts (Raft 5.2): as told to the candidates and as kept on disk. */
 import type { Message } from "../../core/raft/message.ts";
-import type { LogWrite } from "../../storage/storage.ts";
+import type { Vote } from "../../core/raft/ready.ts";
 import { CheckFailure } from "../history.ts";
 import type { Invariant, MemberView } from "./invariant.ts";
 
 export class OneVote implements Invariant {
   readonly #votes = new Map<string, string>();
 
-  onWrite(member: MemberView, write: LogWrite): void {
-    if (write.vote?.votedFor !== undefined) this.#vote(member, write.vote.term, write.vote.votedFor);
+  onVotePersisted(member: MemberView, { term, votedFor }: Vote): void {
+    if (votedFor !== undefined) this.#vote(member, term, votedFor);
   }
 
   onSend(member: MemberView, message: Message): void {

@@ -56,7 +56,7 @@ export const CANARIES: readonly Canary[] = [
   {
     name: "a snapshot carries the latest configuration",
     edits: [{ file: "node/node.ts", find: "const configuration = raft.configurationAt(kv.appliedIndex);", replace: "const configuration = raft.configuration;" }],
-    profile: { ...MEMBERSHIP, snapshotLogBytesMin: 4 << 10 },
+    profile: { ...MEMBERSHIP, membershipEveryMs: 50, snapshotLogBytesMin: 1 << 10, segmentBytes: 4 << 10, faults: { slowDisk: 1 } },
     seedsMax: 20,
   },
   {
@@ -87,12 +87,6 @@ export const CANARIES: readonly Canary[] = [
     seedsMax: 10,
   },
   {
-    name: "a segment's directory entry is not synced",
-    edits: [],
-    profile: DISKS,
-    seedsMax: 20,
-  },
-  {
     name: "a follower acknowledges across a gap",
     edits: [raft("follower.ts", "    refuse(state, message);\n    return;", "    accept(state, to, prevLogIndex + entries.length);\n    return;")],
     profile: LOSSY,
@@ -119,7 +113,7 @@ export const CANARIES: readonly Canary[] = [
   {
     name: "a read is answered without asking a majority",
     edits: [raft("read-index.ts", "id === state.id ? Number.POSITIVE_INFINITY : (state.progress.get(id)?.roundConfirmed ?? 0),", "id === undefined ? 0 : Number.POSITIVE_INFINITY,")],
-    profile: LEASES,
+    profile: { ...LEASES, faults: { suspendLeader: 1 }, workload: { ...CROWDED, leaseReadShare: 0, eventualReadShare: 0 } },
     seedsMax: 20,
   },
   {

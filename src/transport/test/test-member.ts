@@ -29,6 +29,7 @@ export function helloOf(number: number, change: Partial<Hello> = {}): Hello {
     protocolMin: 1,
     protocolMax: 1,
     featureLevel: 1,
+    electionTimeoutMs: 1000,
     ...change,
   };
 }
