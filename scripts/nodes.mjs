@@ -26,8 +26,7 @@ export function testOnOtherNodes(args) {
         process.stdout.write(`Node ${version}: skipped, ${packageName}@${version} cannot be installed here\n`);
         continue;
       }
-      const code = `process.exitCode = await (await import(${JSON.stringify(path.join(root, "scripts/test.mjs"))})).test(${JSON.stringify(filters)}, { concurrency: 2 })`;
-      const { status } = spawnSync(binary, ["--input-type=module", "-e", code], { cwd: root, stdio: "inherit" });
+      const { status } = spawnSync(binary, [path.join(root, "scripts/run.mjs"), "test", ...filters], { cwd: root, stdio: "inherit" });
       if (status !== 0) failed += 1;
     }
   } finally {

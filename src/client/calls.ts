@@ -358,6 +358,10 @@ export function refusalError(refusal: Refusal): EngineError {
       return new EngineError("NOT_FOUND", `there is no lease ${lease}`, { what: "lease", id: lease ?? "" });
     case "leasesMax":
       return new EngineError("OVERLOADED", `there are ${max} leases already`, { limit: "leasesMax", max, retryAfterMs: 1_000 });
+    case "keysMax":
+      return new EngineError("NO_SPACE", `there are ${max} keys already: delete some first`, { of: "keys", used: max, max });
+    case "dataBytesMax":
+      return new EngineError("NO_SPACE", `keys and values would take more than ${max} bytes: delete some first`, { of: "quota", used: max, max });
     case "malformed":
     case "unsupported":
       return new EngineError("UNSUPPORTED", `the members refuse the command as ${code}`, { feature: code, server: "member" });

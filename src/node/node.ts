@@ -8,8 +8,6 @@
  * The order within a turn is part of its safety: the clock is read after the input was gathered, never before, or a pause between the
  * two would serve a lease read that arrived when the lease had passed.
  */
-import type { RangeReading, RangeRequest } from "../core/kv/read.ts";
-import type { Pin } from "../core/kv/machine.ts";
 import type { SharedTableGrowth } from "../core/kv/shared-reader.ts";
 import type { MemberId } from "../core/raft/configuration.ts";
 import type { Message } from "../core/raft/message.ts";
@@ -49,6 +47,7 @@ import {
   FRAME_SNAPSHOT_CHUNK,
 } from "./peer-frames.ts";
 import { Proposals } from "./proposals.ts";
+import { Ranges } from "./ranges.ts";
 import { Reads } from "./reads.ts";
 import { MachineRestoring, restoreMachine, type NodeMachine } from "./node-machine.ts";
 import { SnapshotMaker } from "./snapshot-maker.ts";
@@ -60,11 +59,9 @@ export const FEATURE_LEVEL = 1;
 
 /** Inputs taken by one turn; the rest waits for the next. */
 const TURN_INPUTS_MAX = 10_000;
-const RANGE_RECORDS = 2_000;
 const MAINTAIN_RECORDS = 1_000;
-const PINS_MAX = 10_000;
-/** A scan that is not read for this long loses its pin, and ends with COMPACTED if history moves past it. */
-const PIN_IDLE_MS = 60_000;
+/** Clocks that part by more than this: the machine was suspended, or one of them was set. */
+const SUSPENSION_MS = 50;
 const URGENT: ReadonlySet<Message["kind"]> = new Set<Message["kind"]>([
   "RequestVote",
   "RequestVoteReply",
@@ -80,11 +77,6 @@ interface Frame {
   readonly from: MemberId;
   readonly lane: Lane;
   readonly bytes: Uint8Array;
-}
-
-interface PinState {
-  readonly pin: Pin;
-  usedAt: number;
 }
 
 /** A node without its thread: what the worker, the inline engine and the simulator run. */
@@ -107,11 +99,13 @@ export class Node {
   readonly #senders = new Map<MemberId, SnapshotSender>();
   #receiver: SnapshotReceiver<MachineRestoring> | undefined;
   #nextTransfer = 1;
-  readonly #ranges: { readonly reading: RangeReading; readonly finish: (reading: RangeReading) => void }[] = [];
-  readonly #pins = new Map<CallId, PinState>();
+  readonly #ranges: Ranges;
 
   #frames: Frame[] = [];
   #calls: ToNode[] = [];
+  /** The calls of this turn, and how many of them have been taken up: where a turn breaks off the rest is still told. */
+  #turnCalls: readonly ToNode[] = [];
+  #turnCallsTaken = 0;
   #persisted: { readonly vote: Vote | undefined; readonly last: { readonly index: number; readonly term: number } | undefined; readonly messages: readonly Message[] }[] = [];
   #persisting = 0;
   #heldMessages: Message[] = [];
@@ -133,6 +127,7 @@ export class Node {
   #configurationKey = -1;
   #members: MembersState = { members: [], leader: undefined, index: 0 };
   #turnNow = 0;
+  #wallOffset = Number.NaN;
 
   private constructor(parts: {
     readonly environment: Environment;
@@ -158,7 +153,6 @@ export class Node {
       memberId: identity.memberId,
       bootId: this.#bootId,
       resendMs: options.electionTimeoutMs / 2,
-      requestBytesMax: options.requestBytesMax,
       send: (to, lane, frame) => this.#transport?.send(to, lane, frame) ?? false,
       fail,
     });
@@ -168,6 +162,7 @@ export class Node {
       retryMs: Math.max(1, options.heartbeatMs / 2),
     });
     this.#watching = new Watching(machine.kv, post);
+    this.#ranges = new Ranges(machine.kv, post);
     environment.observe?.(() => ({ raft: this.#raft, machine: this.#machine.kv }));
   }
 
@@ -246,21 +241,30 @@ export class Node {
   #turn(): void {
     if (this.#phase === "closed") return;
     // Gathered first; the clock is read after it.
-    const frames = this.#frames.length > TURN_INPUTS_MAX ? this.#frames.splice(0, TURN_INPUTS_MAX) : this.#frames.splice(0);
-    const calls = this.#calls.length > TURN_INPUTS_MAX ? this.#calls.splice(0, TURN_INPUTS_MAX) : this.#calls.splice(0);
+    const frames = this.#frames.length > TURN_INPUTS_MAX ? this.#frames.splice(0, TURN_INPUTS_MAX) : this.#frames;
+    if (frames === this.#frames) this.#frames = [];
+    const calls = this.#calls.length > TURN_INPUTS_MAX ? this.#calls.splice(0, TURN_INPUTS_MAX) : this.#calls;
+    if (calls === this.#calls) this.#calls = [];
+    this.#turnCalls = calls;
+    this.#turnCallsTaken = 0;
     const now = this.#environment.clock.now();
     this.#turnNow = now;
     const raft = this.#raft;
     if (this.#phase === "failed") {
-      for (const call of calls) this.#refuse(call);
+      this.#refuseTurn();
       this.#flush();
+      if (this.#calls.length > 0) this.#wake();
       return;
     }
     raft?.advance(now, this.#environment.clock.wallNow());
     if (raft !== undefined) this.#takeEvents(raft, now);
+    else this.#reachable.length = this.#unreachable.length = 0;
     for (const frame of frames) this.#onFrame(frame, now);
     if (this.#senders.size > 0 && raft?.role !== "leader") for (const sender of this.#senders.values()) sender.stop(false);
-    for (const call of calls) this.#onCall(call, now);
+    for (const call of calls) {
+      this.#turnCallsTaken++;
+      this.#onCall(call, now);
+    }
     let more = this.#frames.length > 0 || this.#calls.length > 0;
     if (raft !== undefined && this.#raft !== undefined) {
       this.#proposals.flush(raft, now);
@@ -274,9 +278,10 @@ export class Node {
       this.#publish();
     }
     more = this.#watching.pump(now) || more;
-    more = this.#stepRanges() || more;
+    more = this.#ranges.step(() => this.#environment.clock.now()) || more;
     if (this.#raft !== undefined && this.#applier!.isBetweenEntries) {
       if (!this.#machine.kv.maintain(MAINTAIN_RECORDS)) more = true;
+      this.#dropReceiver();
       this.#maker!.poll();
     }
     this.#expire(now);
@@ -337,7 +342,7 @@ export class Node {
         this.#addRead(call, now, () => this.#outbox.push({ kind: "read", call: call.call, answers: this.#machine.kv.read(call.reads, call.count) }));
         return;
       case "range":
-        this.#addRead(call, now, () => this.#startRange(call));
+        this.#addRead(call, now, () => this.#ranges.add(call, now));
         return;
       case "members":
         this.#addRead({ ...call, consistency: "linearizable", minRevision: 0 }, now, () =>
@@ -345,7 +350,7 @@ export class Node {
         );
         return;
       case "unpin":
-        this.#unpin(call.call);
+        this.#ranges.unpin(call.call);
         return;
       case "watch":
         if (this.#watching.count >= this.#options.watchersMax) {
@@ -376,6 +381,7 @@ export class Node {
       case "cancel":
         this.#proposals.cancel(call.call);
         this.#reads.cancel(call.call);
+        this.#ranges.cancel(call.call);
         return;
       case "close":
         this.#close(now, call.timeoutMs);
@@ -484,57 +490,6 @@ export class Node {
     raft.proposeConfiguration({ voters: incoming, learners, members: [{ ...own, peerAddress: address }] });
   }
 
-  // ------------------------------------------------------------------------------------------------------------- ranges
-
-  #startRange(call: ToNode & { readonly kind: "range" }): void {
-    const request: RangeRequest = call.request;
-    if (call.pin && this.#pins.size >= PINS_MAX) {
-      const error = new EngineError("OVERLOADED", `this node already serves ${PINS_MAX} scans`, { limit: "scans", max: PINS_MAX, retryAfterMs: 1_000 });
-      this.#outbox.push({ kind: "failed", call: call.call, error: toWire(error) });
-      return;
-    }
-    const pinned = this.#pins.get(call.pinned);
-    if (pinned !== undefined) pinned.usedAt = this.#turnNow;
-    const reading = this.#machine.kv.range(request, call.bytesMax === 0 ? {} : { bytesMax: call.bytesMax });
-    const finish = (finished: RangeReading): void => {
-      const result = finished.result();
-      if ("refused" in result) {
-        const error =
-          result.refused === "compacted"
-            ? new EngineError("COMPACTED", `revision ${request.revision} is gone: history begins after ${result.revision}`, { compactRevision: result.revision })
-            : result.refused === "future"
-              ? new EngineError("FUTURE_REVISION", `revision ${request.revision} has not been reached: this node is at ${result.revision}`, { currentRevision: result.revision })
-              : new EngineError("OVERLOADED", "the answer exceeds what one range may hold: set a limit, or use scan()", { limit: "rangeBytes", max: result.revision, retryAfterMs: 0 });
-        this.#outbox.push({ kind: "failed", call: call.call, error: toWire(error) });
-        return;
-      }
-      if (call.pin) {
-        const pin = this.#machine.kv.pin(result.revision);
-        if (pin !== undefined) this.#pins.set(call.call, { pin, usedAt: this.#turnNow });
-      }
-      const { kvs, returned, count, more, revision } = result;
-      this.#outbox.push({ kind: "range", call: call.call, kvs, returned, count, more, revision });
-    };
-    if (reading.step(RANGE_RECORDS)) finish(reading);
-    else this.#ranges.push({ reading, finish });
-  }
-
-  #stepRanges(): boolean {
-    if (this.#ranges.length === 0) return false;
-    const ranges = this.#ranges.splice(0);
-    const each = Math.max(100, Math.floor(RANGE_RECORDS / ranges.length));
-    for (const range of ranges) {
-      if (range.reading.step(each)) range.finish(range.reading);
-      else this.#ranges.push(range);
-    }
-    return this.#ranges.length > 0;
-  }
-
-  #unpin(call: CallId): void {
-    this.#pins.get(call)?.pin.release();
-    this.#pins.delete(call);
-  }
-
   // ---------------------------------------------------------------------------------------------------------- snapshots
 
   #sendSnapshot(to: MemberId, raft: Raft, now: number): void {
@@ -586,10 +541,13 @@ export class Node {
         return this.#maker!.running ? undefined : this.#raft?.beginSnapshotInstall(begin.meta);
       },
       onInstalled: (meta, resetLog, restoring) => {
-        this.#receiver = undefined;
-        if (this.#phase === "closed" || this.#phase === "failed") return;
-        this.#later(() => this.#install(restoring.machine));
-        this.#raft!.onSnapshotInstalled(meta, resetLog);
+        // Between two turns, and both at once: were the commit index to rise first, a turn between would apply to the old state what the
+        // new one does not hold yet, and the state would go back.
+        this.#later(() => {
+          if (this.#receiver === receiver) this.#receiver = undefined;
+          this.#raft!.onSnapshotInstalled(meta, resetLog);
+          this.#install(restoring.machine);
+        });
       },
       onGivenUp: () => {
         this.#raft?.abandonSnapshotInstall();
@@ -599,12 +557,18 @@ export class Node {
     this.#receiver = receiver;
   }
 
+  /** A transfer that the log has passed, or whose sender was forgotten, ends here: while one lasts, this node makes no snapshot of its own. */
+  #dropReceiver(): void {
+    const receiver = this.#receiver;
+    if (receiver === undefined || receiver.installing) return;
+    if (this.#raft?.pendingSnapshot?.lastIncludedIndex !== receiver.meta.lastIncludedIndex) receiver.giveUp("no longer wanted");
+  }
+
   /** The new state takes the old one's place, whole. */
   #install(machine: NodeMachine): void {
     this.#machine.table.setShared(SHARED_OPEN, 0);
-    for (const { pin } of this.#pins.values()) pin.release();
-    this.#pins.clear();
     this.#machine = machine;
+    this.#ranges.replace(machine.kv);
     this.#applier!.replace(machine.kv);
     this.#proposals.onStateReplaced();
     this.#watching.replace(machine.kv);
@@ -659,7 +623,9 @@ export class Node {
         const lacking = raft.role === "leader" ? raft.progress().filter(({ active, state }) => active && state !== "snapshot").map(({ matchIndex }) => matchIndex) : [];
         return this.#storage.logBytes > 2 * this.#options.snapshotLogBytesMin ? index : Math.min(index, ...lacking);
       },
-      onDiscarded: () => this.#later(() => raft.onDiscarded(this.#storage.firstIndex - 1)),
+      // The disk may be ahead: the log of a snapshot that is being installed begins behind what is committed here.
+      onDiscarded: () => this.#later(() => raft.onDiscarded(Math.min(this.#storage.firstIndex - 1, raft.commitIndex))),
+      pause: () => new Promise((resolve) => this.#environment.clock.defer(resolve)),
       onDone: () => this.#wake(),
     });
   }
@@ -695,7 +661,7 @@ export class Node {
 
   #hello(): Hello {
     const { clusterId, memberId, incarnation, name } = this.#identity;
-    return { clusterId, memberId, incarnation, name, bootId: this.#bootId, protocolMin: PROTOCOL_VERSION, protocolMax: PROTOCOL_VERSION, featureLevel: FEATURE_LEVEL };
+    return { clusterId, memberId, incarnation, name, bootId: this.#bootId, protocolMin: PROTOCOL_VERSION, protocolMax: PROTOCOL_VERSION, featureLevel: FEATURE_LEVEL, electionTimeoutMs: this.#options.electionTimeoutMs };
   }
 
   /** Who may talk to this member: those in its configuration, under the incarnation recorded there. */
@@ -740,8 +706,14 @@ export class Node {
     const raft = this.#raft;
     table.setShared(SHARED_COMMIT_INDEX, raft?.commitIndex ?? 0);
     table.setShared(SHARED_APPLIED_INDEX, kv.appliedIndex);
-    table.setShared(SHARED_WALL_OFFSET, this.#environment.clock.wallNow() - this.#environment.clock.now());
+    // The lease before the distance of the clocks, which readers look at first: whoever sees the distance of after a suspension sees
+    // that the lease of before it is gone.
     table.setShared(SHARED_LEASE_UNTIL, this.#phase === "open" ? (raft?.leaseUntil() ?? 0) : 0);
+    const { clock } = this.#environment;
+    const offset = clock.wallNow() - clock.now();
+    // Kept while they agree, as Raft keeps its own: short suspensions add up.
+    if (!(Math.abs(offset - this.#wallOffset) <= SUSPENSION_MS)) this.#wallOffset = offset;
+    table.setShared(SHARED_WALL_OFFSET, this.#wallOffset);
     table.setShared(SHARED_OPEN, this.#phase === "open" && raft !== undefined ? 1 : 0);
   }
 
@@ -754,18 +726,22 @@ export class Node {
 
   #expire(now: number): void {
     if (now < this.#expireAt) return;
-    const next = Math.min(this.#proposals.expire(now, this.#raft?.leader !== undefined), this.#reads.expire(now));
+    const next = Math.min(this.#proposals.expire(now, this.#raft?.leader !== undefined), this.#reads.expire(now), this.#ranges.expire(now));
     // Deadlines are kept to 20 ms, so that thousands of calls cost a few looks.
     this.#expireAt = Math.max(next, now + 20);
-    for (const [call, pin] of this.#pins) if (now - pin.usedAt > PIN_IDLE_MS) this.#unpin(call);
   }
 
   #arm(now: number): void {
     let at = Math.min(this.#raft?.nextDeadline() ?? Number.POSITIVE_INFINITY, this.#watching.deadline);
-    if (this.#proposals.pending > 0 || this.#reads.pending > 0 || this.#pins.size > 0) at = Math.min(at, this.#expireAt);
+    if (this.#proposals.pending > 0 || this.#reads.pending > 0) at = Math.min(at, this.#expireAt, this.#reads.askAt, this.#proposals.resendAt);
+    if (this.#ranges.pinned > 0) {
+      this.#expireAt = Math.min(this.#expireAt, this.#ranges.expireAt);
+      at = Math.min(at, this.#expireAt);
+    }
     for (const sender of this.#senders.values()) at = Math.min(at, sender.poll(now));
     if (this.#phase === "closing") at = Math.min(at, this.#closeBy);
-    const due = this.#raft?.role === "leader" ? this.#machine.kv.nextDue() : undefined;
+    // While entries are on their way, applying them looks again.
+    const due = this.#raft?.role === "leader" && this.#phase === "open" && this.#raft.lastIndex <= this.#machine.kv.appliedIndex ? this.#machine.kv.nextDue() : undefined;
     if (due !== undefined) at = Math.min(at, now + Math.max(1, due - this.#raft!.leaseClock()));
     if (at === this.#timerAt) return;
     this.#timer?.cancel();
@@ -841,6 +817,11 @@ export class Node {
     this.#storage.close().catch(() => {}); // Nobody is left to be told.
   }
 
+  /** What this turn has not taken up yet. */
+  #refuseTurn(): void {
+    while (this.#turnCallsTaken < this.#turnCalls.length) this.#refuse(this.#turnCalls[this.#turnCallsTaken++]!);
+  }
+
   #refuse(call: ToNode): void {
     if (call.kind === "close") return this.#close(this.#turnNow, call.timeoutMs);
     const id = "call" in call ? call.call : "watch" in call ? call.watch : undefined;
@@ -859,6 +840,8 @@ export class Node {
   #failPending(): void {
     this.#proposals.failAll((mayHaveApplied) => this.#endError(mayHaveApplied));
     this.#reads.failAll(() => this.#endError(false));
+    this.#ranges.failAll(() => this.#endError(false));
+    this.#refuseTurn();
   }
 
   /** A disk that failed, a file that is corrupt, an invariant that broke: the node stops, says so, and leads no more. The process lives. */
@@ -892,9 +875,10 @@ export class Node {
     if (this.#phase === "failed") return this.#finish();
     if (this.#phase !== "open") return;
     this.#phase = "closing";
-    this.#closeBy = now + timeoutMs / 2;
-    if (this.#raft?.role === "leader" && this.#raft.configuration.incoming.length > 1) this.#raft.transferLeadership(undefined);
-    else this.#closeBy = now;
+    // A transfer is given up by then, and waiting longer would gain nothing.
+    this.#closeBy = now + Math.min(timeoutMs / 2, this.#options.electionTimeoutMs);
+    const raft = this.#raft;
+    if (raft?.role !== "leader" || raft.configuration.incoming.length === 1 || raft.transferLeadership(undefined) !== undefined) this.#closeBy = now;
   }
 
   /** Leadership is handed over first, so that the others need no election timeout. */

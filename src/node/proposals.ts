@@ -31,7 +31,7 @@ interface Batch {
   ordinal: number;
 }
 
-/** What this member, as the leader of `term`, has taken in from another. */
+/** What this member, as the leader of `term`, has taken in from one opening of another. */
 interface Inflow {
   readonly term: number;
   readonly bootId: number;
@@ -43,7 +43,6 @@ export interface ProposalsOptions {
   readonly memberId: MemberId;
   readonly bootId: number;
   readonly resendMs: number;
-  readonly requestBytesMax: number;
   send(to: MemberId, lane: "urgent" | "bulk", frame: readonly Uint8Array[]): boolean;
   fail(call: CallId, error: EngineError): void;
 }
@@ -52,13 +51,21 @@ export interface ProposalsOptions {
 const PENDING_BYTES_MAX = 256 << 20;
 /** Bytes forwarded and not yet taken in by the leader. */
 const FORWARD_BYTES_MAX = 8 << 20;
+/** Openings of one member that a leader remembers within its term. */
+const BOOTS_MAX = 64;
+/** A batch is closed behind 1 MiB, and its last command may have 16. The same for all members, whatever each allows its own callers. */
+const RECORD_BYTES_MAX = 18 << 20;
 
 export class Proposals {
   readonly #options: ProposalsOptions;
-  readonly #waiting: number[] = [];
+  #waiting: number[] = [];
   readonly #batches = new Map<number, Batch>();
   readonly #calls = new Map<CallId, number>();
-  readonly #inflows = new Map<MemberId, Inflow>();
+  /**
+   * By member, oldest first. An earlier opening is remembered beside a later one: a batch of it that comes once more, on a connection
+   * that is read late, must not be taken in again, for its caller may have been told long ago that it was applied.
+   */
+  readonly #inflows = new Map<MemberId, Inflow[]>();
   /** Batches forwarded in #forwardTerm, by sequence, in the order of their ordinals, not yet acknowledged as taken in. */
   #forwarded: { sequence: number; ordinal: number; bytes: number }[] = [];
   #forwardTerm = 0;
@@ -75,6 +82,11 @@ export class Proposals {
 
   get pending(): number {
     return this.#batches.size;
+  }
+
+  /** When flush() has to be called next for what the leader has not acknowledged. */
+  get resendAt(): number {
+    return this.#resendAt;
   }
 
   add(call: { readonly call: CallId; readonly record: Uint8Array; readonly commands: number; readonly timeoutMs: number }, now: number): void {
@@ -122,7 +134,7 @@ export class Proposals {
       batch.record = batch.record.slice();
       again.push(sequence);
     }
-    if (again.length > 0) this.#waiting.unshift(...again);
+    if (again.length > 0) this.#waiting = again.concat(this.#waiting);
     if (this.#forwardTerm < term) this.#resetForwarding(0, undefined);
   }
 
@@ -138,11 +150,14 @@ export class Proposals {
   flush(raft: Raft, now: number): void {
     if (this.#waiting.length > 0) this.#dispatch(raft, now);
     if (now >= this.#resendAt) this.#resend(raft, now);
-    for (const [origin, inflow] of this.#inflows) {
-      if (inflow.term !== raft.term || raft.role !== "leader") this.#inflows.delete(origin);
-      else if (inflow.acked !== inflow.next) {
-        inflow.acked = inflow.next;
-        this.#options.send(origin, "urgent", encodeForwardAck(inflow));
+    for (const [origin, inflows] of this.#inflows) {
+      if (inflows[0]!.term !== raft.term || raft.role !== "leader") this.#inflows.delete(origin);
+      else {
+        for (const inflow of inflows) {
+          if (inflow.acked === inflow.next) continue;
+          inflow.acked = inflow.next;
+          this.#options.send(origin, "urgent", encodeForwardAck(inflow));
+        }
       }
     }
   }
@@ -225,14 +240,10 @@ export class Proposals {
     const forward = decodeForward(frame);
     if (forward === undefined || raft.role !== "leader" || forward.term !== raft.term) return;
     const { record } = forward;
-    if (record.byteLength < BATCH_PREFIX_BYTES || record.byteLength > this.#options.requestBytesMax + (4 << 20)) return;
+    if (record.byteLength < BATCH_PREFIX_BYTES || record.byteLength > RECORD_BYTES_MAX) return;
     const header = readBatchHeader(record.subarray(ENTRY_HEADER_BYTES));
     if (header === undefined || header.origin !== from) return;
-    let inflow = this.#inflows.get(from);
-    if (inflow === undefined || inflow.term !== forward.term || inflow.bootId !== header.bootId) {
-      inflow = { term: forward.term, bootId: header.bootId, next: 1, acked: 1 };
-      this.#inflows.set(from, inflow);
-    }
+    const inflow = this.#inflow(from, forward.term, header.bootId);
     if (forward.ordinal !== inflow.next) {
       // Seen before, or sent again too early: say where we are.
       inflow.acked = -1;
@@ -241,6 +252,21 @@ export class Proposals {
     // Refused for now (a transfer, too much uncommitted): the forwarder sends it again.
     if (header.commands > 0 && raft.propose(record, "command") === undefined) return;
     inflow.next++;
+  }
+
+  #inflow(from: MemberId, term: number, bootId: number): Inflow {
+    let inflows = this.#inflows.get(from);
+    if (inflows === undefined || inflows[0]!.term !== term) {
+      inflows = [];
+      this.#inflows.set(from, inflows);
+    }
+    let inflow = inflows.find((one) => one.bootId === bootId);
+    if (inflow === undefined) {
+      inflow = { term, bootId, next: 1, acked: 1 };
+      inflows.push(inflow);
+      if (inflows.length > BOOTS_MAX) inflows.shift();
+    }
+    return inflow;
   }
 
   /** Fails what has waited too long. Answers when to look again. */
@@ -263,6 +289,8 @@ export class Proposals {
         );
       } else if (batch.deadline < next) next = batch.deadline;
     }
+    // Without a leader nothing is taken from here, and those that gave up would pile up.
+    if (this.#waiting.length > 2 * this.#batches.size + 1_000) this.#waiting = this.#waiting.filter((sequence) => this.#batches.has(sequence));
     return next;
   }
 

@@ -51,6 +51,11 @@ export class Reads {
     return this.#pending;
   }
 
+  /** When ask() has to be called next for those that wait to be asked for again. */
+  get askAt(): number {
+    return this.#arrived.length > 0 ? this.#askAt : Number.POSITIVE_INFINITY;
+  }
+
   add(read: PendingRead): void {
     this.#pending++;
     this.#arrived.push(read);
@@ -145,6 +150,8 @@ export class Reads {
       else if (reads.length < group.reads.length) this.#asked.set(id, { reads });
     }
     this.#applying = this.#applying.filter(({ read }) => keep(read, "quorum"));
+    // Whoever waits has been met; what is left was answered before it was cancelled.
+    this.#cancelled.clear();
     if (this.#arrived.length > 0) next = Math.min(next, Math.max(now + 1, this.#askAt));
     return next;
   }

@@ -3,10 +3,17 @@ import { createNodeClock } from "../host/node-clock.ts";
 import { createNodeRandom } from "../host/node-random.ts";
 import { createMemoryStorage } from "../storage/memory-storage.ts";
 import { openDiskStorage } from "../storage/disk-storage.ts";
+import type { TransportLimits } from "../transport/limits.ts";
 import { PeerResolver } from "../transport/peer-resolver.ts";
 import { createTcpTransport } from "../transport/tcp-transport.ts";
 import type { Environment } from "./environment.ts";
 import type { NodeOptions } from "./node-options.ts";
+
+/**
+ * A frame holds the largest entry, or it could never be sent and all behind it would wait for ever: a batch of 1 MiB whose last command has
+ * 16 MiB. The same for all members, whatever each allows its own callers.
+ */
+const LINK_LIMITS: Partial<TransportLimits> = { frameBytesMax: 20 << 20, bulkBytesMax: 24 << 20 };
 
 export function createEnvironment(
   options: NodeOptions,
@@ -30,7 +37,7 @@ export function createEnvironment(
     createTransport: (hello, events) => {
       const { listen, tls } = options.peer!;
       const resolver = new PeerResolver({ clock, hosts: options.hosts, searchDomains: options.searchDomains });
-      return createTcpTransport({ listen, ...(tls === undefined ? {} : { tls }), hello, events, clock, random, resolver });
+      return createTcpTransport({ listen, ...(tls === undefined ? {} : { tls }), hello, events, clock, random, resolver, limits: LINK_LIMITS });
     },
   };
 }

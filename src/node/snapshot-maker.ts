@@ -25,6 +25,8 @@ export interface SnapshotMakerOptions {
   /** Up to where the log may go, given the snapshot. */
   discardable(lastIncludedIndex: number): number;
   onDiscarded(): void;
+  /** Lets the node's other work go on for a turn. */
+  pause(): Promise<void>;
   onDone(): void;
 }
 
@@ -83,6 +85,8 @@ export class SnapshotMaker {
           if (slice === undefined) break;
           bytes += slice.byteLength;
           if (slice.byteLength > 0) await writer.write(slice);
+          // A slice may be empty, and a write that is gathered with others is done at once: neither would let anything else run.
+          await this.#options.pause();
         }
         // What is committed may not be on this member's own disk yet; the log must hold the entry that the snapshot ends with.
         if (this.#stopped || !this.#options.isPersisted(meta.lastIncludedIndex)) return;

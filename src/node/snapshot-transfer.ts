@@ -94,6 +94,8 @@ export class SnapshotSender {
     const ack = decodeSnapshotAck(frame);
     if (ack === undefined || ack.transfer !== this.#options.transfer || this.#done) return;
     if (ack.outcome !== "receiving") return this.stop(ack.outcome === "installed");
+    // The receiver was opened anew and has nothing of it any more.
+    if (ack.received === 0 && this.#acked > 0) this.#sent = this.#acked = 0;
     if (ack.received > this.#acked) {
       this.#acked = ack.received;
       this.#sent = Math.max(this.#sent, this.#acked);
@@ -155,6 +157,7 @@ export class SnapshotReceiver<Restoring extends StateRestoring> {
         }
         this.#writer = writer;
         this.#acknowledge("receiving");
+        this.#goOn(writer);
       },
       (error: unknown) => this.giveUp(String(error)),
     );
@@ -179,13 +182,18 @@ export class SnapshotReceiver<Restoring extends StateRestoring> {
 
   onChunk(frame: Uint8Array): void {
     const chunk = decodeSnapshotChunk(frame);
-    if (chunk === undefined || chunk.transfer !== this.transfer || this.#done || this.#writer === undefined) return;
+    if (chunk === undefined || chunk.transfer !== this.transfer || this.#done) return;
     if (chunk.offset !== this.#expected || chunk.bytes.byteLength === 0 || this.#queuedBytes > WINDOW_BYTES) return;
     this.#expected += chunk.bytes.byteLength;
     if (this.#expected > this.#options.begin.bytes) return this.giveUp("the stream is longer than it said");
     this.#queue.push(chunk.bytes);
     this.#queuedBytes += chunk.bytes.byteLength;
-    if (!this.#busy) this.#drain(this.#writer).catch((error: unknown) => this.giveUp(String(error)));
+    // What comes before the file is there waits for it.
+    if (this.#writer !== undefined) this.#goOn(this.#writer);
+  }
+
+  #goOn(writer: SnapshotWriter): void {
+    if (!this.#busy) this.#drain(writer).catch((error: unknown) => this.giveUp(String(error)));
   }
 
   async #drain(writer: SnapshotWriter): Promise<void> {

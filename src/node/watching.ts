@@ -3,10 +3,22 @@ import type { KvMachine } from "../core/kv/machine.ts";
 import type { FromNode, ToNode } from "./boundary.ts";
 
 const PUMP_RECORDS = 2_000;
+/** What one output costs of a watch's credit, beside its bytes. */
+const OUTPUT_BYTES = 64;
+/** Progress is asked for this much late at most, so that thousands of watches cost a few looks. */
+const PROGRESS_STEP_MS = 20;
+
+interface Progress {
+  readonly intervalMs: number;
+  /** When something was last told. */
+  at: number;
+  /** What is left of its credit, by the hub's reckoning. Progress comes without credit, so that a reader who stays away would pile it up. */
+  creditBytes: number;
+}
 
 export class Watching {
   readonly #post: (message: FromNode) => void;
-  readonly #progress = new Map<number, { readonly intervalMs: number; at: number }>();
+  readonly #progress = new Map<number, Progress>();
   #machine: KvMachine;
   #progressAt = Number.POSITIVE_INFINITY;
 
@@ -21,11 +33,12 @@ export class Watching {
 
   add(message: ToNode & { readonly kind: "watch" }, now: number): void {
     const { watch: id, interval, fromRevision, initial, prevKv, only, onGap, progressMs, creditBytes } = message;
-    this.#progress.set(id, { intervalMs: progressMs === 0 ? Number.POSITIVE_INFINITY : progressMs, at: now });
+    const intervalMs = progressMs === 0 ? Number.POSITIVE_INFINITY : progressMs;
+    this.#progress.set(id, { intervalMs, at: now, creditBytes });
     const { revision } = this.#machine.watches.add({ id, interval, fromRevision, initial, prevKv, only, onGap });
     this.#machine.watches.credit(id, creditBytes);
     this.#post({ kind: "watching", watch: id, revision });
-    this.#progressAt = Math.min(this.#progressAt, now + progressMs || Number.POSITIVE_INFINITY);
+    this.#progressAt = Math.min(this.#progressAt, now + intervalMs);
   }
 
   remove(id: number): void {
@@ -34,6 +47,9 @@ export class Watching {
   }
 
   credit(id: number, bytes: number): void {
+    const state = this.#progress.get(id);
+    if (state === undefined) return;
+    state.creditBytes += bytes;
     this.#machine.watches.credit(id, bytes);
   }
 
@@ -53,7 +69,10 @@ export class Watching {
     const outputs = this.#machine.watches.pump(PUMP_RECORDS);
     for (const output of outputs) {
       const state = this.#progress.get(output.id);
-      if (state !== undefined) state.at = now;
+      if (state !== undefined) {
+        state.at = now;
+        state.creditBytes -= output.bytes.byteLength + OUTPUT_BYTES;
+      }
       if (output.kind === "ended") this.#progress.delete(output.id);
       this.#post({
         kind: "watched",
@@ -74,12 +93,12 @@ export class Watching {
     let next = Number.POSITIVE_INFINITY;
     for (const [id, state] of this.#progress) {
       if (state.at + state.intervalMs <= now) {
-        this.#machine.watches.requestProgress(id);
+        if (state.creditBytes > 0) this.#machine.watches.requestProgress(id);
         state.at = now;
       }
       next = Math.min(next, state.at + state.intervalMs);
     }
-    this.#progressAt = next;
+    this.#progressAt = Math.max(next, now + PROGRESS_STEP_MS);
   }
 
   /** When pump() must be called next at the latest. */

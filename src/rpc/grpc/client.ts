@@ -189,11 +189,8 @@ export class RpcClient implements CallOwner {
 
   #begin<Request, Response>(call: ClientCall<Request, Response>, request: Request | undefined): void {
     this.#calls++;
-    if (call.isSettled) {
-      // Aborted before it began.
-      this.#calls--;
-      return;
-    }
+    // Aborted before it began: it has been counted out already.
+    if (call.isSettled) return;
     if (this.#isClosed) {
       call.fail(new RpcError(Status.CANCELLED, "the client is closed", { mayHaveRun: false }));
       return;
