@@ -60,9 +60,20 @@ function* filesUnder(directory) {
   }
 }
 
-/** A test whose source is gone must not run, and a module whose source is gone must not be found. */
+/**
+ * A test whose source is gone must not run, and a module whose source is gone must not be found. Where output is missing, the compiler's
+ * notes on what it has done go too, or it would not do it again.
+ */
 function removeStale() {
   for (const { sources, output } of outputs) {
+    const isMissing = [...filesUnder(path.join(root, sources))].some((file) => {
+      const relative = path.relative(path.join(root, sources), file);
+      if (!file.endsWith(".ts") || file.endsWith(".d.ts") || relative.startsWith("dist")) return false;
+      return !existsSync(path.join(root, output, `${relative.slice(0, -3)}.js`));
+    });
+    if (isMissing) {
+      for (const file of filesUnder(path.join(root, output))) if (file.endsWith(".tsbuildinfo")) rmSync(file, { force: true });
+    }
     for (const file of filesUnder(path.join(root, output))) {
       const relative = path.relative(path.join(root, output), file);
       const stem = /^(.*?)(?:\.d\.ts|\.js)(?:\.map)?$/.exec(relative)?.[1];

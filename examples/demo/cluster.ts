@@ -116,13 +116,15 @@ async function freePorts(count: number): Promise<readonly number[]> {
 export class DemoCluster {
   readonly nodes: readonly DemoNode[];
   readonly directory: string;
+  #closing: Promise<void> | undefined;
 
   private constructor(directory: string, nodes: readonly DemoNode[]) {
     this.directory = directory;
     this.nodes = nodes;
   }
 
-  static async start(onEvent: (name: string, text: string) => void): Promise<DemoCluster> {
+  /** Three nodes that are not started yet. */
+  static async create(onEvent: (name: string, text: string) => void): Promise<DemoCluster> {
     const directory = await mkdtemp(path.join(tmpdir(), "d-engine-demo-"));
     const ports = await freePorts(3);
     const members = ports.map((port, i) => ({ name: `n${i + 1}`, address: `127.0.0.1:${port}` }));
@@ -130,14 +132,12 @@ export class DemoCluster {
     const nodes = members.map(
       ({ name, address }) => new DemoNode({ name, address, onEvent, arguments: [name, path.join(directory, name), ...bootstrap] }),
     );
-    const cluster = new DemoCluster(directory, nodes);
-    try {
-      await Promise.all(nodes.map((node) => node.start()));
-    } catch (error) {
-      await cluster.close();
-      throw error;
-    }
-    return cluster;
+    return new DemoCluster(directory, nodes);
+  }
+
+  /** Resolves when all are open. */
+  async start(): Promise<void> {
+    await Promise.all(this.nodes.map((node) => node.start()));
   }
 
   get running(): readonly DemoNode[] {
@@ -161,9 +161,12 @@ export class DemoCluster {
     }
   }
 
-  /** Stops what still runs and removes everything that was made. */
-  async close(): Promise<void> {
-    await Promise.all(this.nodes.map((node) => node.stop()));
-    await rm(this.directory, { recursive: true, force: true });
+  /** Stops what still runs and removes everything that was made. Twice is once. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await Promise.all(this.nodes.map((node) => node.stop()));
+      await rm(this.directory, { recursive: true, force: true });
+    })();
+    return this.#closing;
   }
 }

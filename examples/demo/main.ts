@@ -1,7 +1,7 @@
 /**
  * `npm start`: three nodes as processes on this machine, in a directory of their own that is removed in the end.
  *
- * With a terminal: the tour, then commands. With a pipe or a file as standard input: its commands; without any (nothing within three
+ * With a terminal: the tour, then commands. With a pipe or a file as standard input: its commands; without any (nothing within two
  * seconds, or an empty one), the tour. With anything else, /dev/null among it: the tour. Exit code 0 if nothing was missing.
  */
 import { fstatSync } from "node:fs";
@@ -10,7 +10,7 @@ import { DemoCluster } from "./cluster.ts";
 import { Commands, help } from "./commands.ts";
 import { tour } from "./tour.ts";
 
-const FIRST_COMMAND_WITHIN_MS = 3000;
+const FIRST_COMMAND_WITHIN_MS = 2000;
 /** Commands that came while another one ran. Beyond this the input waits. */
 const COMMANDS_MAX = 1000;
 
@@ -43,6 +43,8 @@ class Lines {
       if (this.#lines.length >= COMMANDS_MAX) this.#reader.pause();
       this.#wake?.();
     });
+    // In a terminal that readline reads, Ctrl-C arrives here and not as a signal.
+    this.#reader.on("SIGINT", () => process.kill(process.pid, "SIGINT"));
     this.#reader.on("close", () => {
       this.#ended = true;
       this.#wake?.();
@@ -90,13 +92,16 @@ async function takeCommands(cluster: DemoCluster, lines: Lines, firstLine: strin
 async function main(): Promise<number> {
   const input = inputKind();
   print("d-engine: three nodes on this machine, each a process of its own.");
-  const cluster = await DemoCluster.start((name, text) => print(`  watch on ${name}: ${text}`));
+  const cluster = await DemoCluster.create((name, text) => print(`  watch on ${name}: ${text}`));
+  let abandoned = false;
   const abandon = (): void => {
+    abandoned = true;
     void cluster.close().finally(() => process.exit(130));
   };
   process.once("SIGINT", abandon).once("SIGTERM", abandon);
   const lines = input === "none" ? undefined : new Lines();
   try {
+    await cluster.start();
     for (const node of cluster.nodes) print(`  ${node.name}  pid ${node.pid}, listens on ${node.address}`);
     const first = input === "commands" ? await lines?.next(FIRST_COMMAND_WITHIN_MS) : undefined;
     let complete = true;
@@ -113,6 +118,10 @@ async function main(): Promise<number> {
       await takeCommands(cluster, lines, first);
     }
     return complete ? 0 : 1;
+  } catch (error) {
+    // What is under way fails when the nodes are closed under it.
+    if (!abandoned) throw error;
+    return 130;
   } finally {
     lines?.close();
     await cluster.close();

@@ -10,7 +10,11 @@ import type { AnswerMessage, Answers, Notice, Order, OrderMessage, PlainKeyValue
 const [name = "", dataDir = "", ...addresses] = process.argv.slice(2);
 const bootstrap = Object.fromEntries(addresses.map((each) => each.split("=") as [string, string]));
 
-const tell = (notice: Notice): boolean | undefined => process.send?.({ notice });
+/** What cannot be sent any more has nobody to read it: the main process is gone, and this one will be. */
+const send = (message: AnswerMessage | { readonly notice: Notice }): void => {
+  process.send?.(message, undefined, undefined, () => {});
+};
+const tell = (notice: Notice): void => send({ notice });
 const plain = (kv: KeyValue): PlainKeyValue => ({ key: kv.key, value: kv.text(), revision: kv.modRevision, version: kv.version });
 
 // Without the main process there is nobody to work for. A Ctrl-C reaches the whole group; the main process decides what it means.
@@ -91,10 +95,10 @@ async function carryOut(order: Order): Promise<Answers[Order["kind"]]> {
 process.on("message", (message) => {
   const { id, order } = message as OrderMessage;
   carryOut(order).then(
-    (result) => process.send?.({ id, result } as AnswerMessage),
+    (result) => send({ id, result } as AnswerMessage),
     (error: unknown) => {
       const code = EngineError.is(error) ? error.code : "INTERNAL";
-      process.send?.({ id, error: { code, message: error instanceof Error ? error.message : String(error) } } satisfies AnswerMessage);
+      send({ id, error: { code, message: error instanceof Error ? error.message : String(error) } });
     },
   );
 });

@@ -77,7 +77,7 @@ export async function tour(cluster: DemoCluster, print: Print): Promise<boolean>
 
   print("Now a writer writes one key after the other, through all nodes in turn. In the middle of it the leader is killed (kill -9).");
   const writer = new Writer(cluster);
-  await writer.until(300);
+  await writer.until(150);
   const before = writer.acknowledged.size;
   const killed = first.node;
   const started = performance.now();
@@ -85,13 +85,13 @@ export async function tour(cluster: DemoCluster, print: Print): Promise<boolean>
   print(`${killed.name} is dead, after ${before} acknowledged writes. The other two wait for its heartbeats, in vain, and vote:`);
   const next = await cluster.leader();
   print(`${next.node.name} took over, in term ${next.term}, ${seconds(performance.now() - started)} after the kill.`);
-  await writer.until(before + 300);
+  await writer.until(before + 150);
   print(`Writing goes on; the longest wait between two acknowledgements was ${seconds(writer.longestMs)}.`);
   print("");
 
   print(`${killed.name} starts again on the directory it left behind, and catches up.`);
   await killed.start();
-  await writer.until(writer.acknowledged.size + 300);
+  await writer.until(writer.acknowledged.size + 150);
   await writer.stop();
 
   let missing = 0;

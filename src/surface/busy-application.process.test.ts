@@ -6,19 +6,7 @@ import { ProcessCluster, type NodeProcess } from "./process-cluster.ts";
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-interface Place {
-  readonly term: number | undefined;
-  readonly leader: string | undefined;
-}
-
-async function placeSeenBy(nodes: readonly NodeProcess[]): Promise<readonly Place[]> {
-  return Promise.all(
-    nodes.map(async (node) => {
-      const { term, leader } = await node.status();
-      return { term, leader };
-    }),
-  );
-}
+const leadershipSeenBy = (nodes: readonly NodeProcess[]): Promise<readonly unknown[]> => Promise.all(nodes.map((node) => node.leadership()));
 
 const load = (node: NodeProcess, ms: number, prefix: string, clients = 4): Promise<LoadResult> =>
   node.ask<LoadResult>({ kind: "load", load: { clients, ms, valueBytes: 256, prefix } });
@@ -30,21 +18,21 @@ test("the leader's application blocks its main thread for ten seconds, then hash
   await ProcessCluster.with({ nodes: 3 }, async (cluster) => {
     const leader = await cluster.leader();
     const followers = cluster.nodes.filter((node) => node !== leader);
-    const before = await placeSeenBy(cluster.nodes);
+    const before = await leadershipSeenBy(cluster.nodes);
 
     const blocked = leader.ask({ kind: "block", ms: 10_000 });
     const [throughFollower] = await Promise.all([load(followers[0] as NodeProcess, 9_500, "a/"), blocked]);
     t.diagnostic(told("through a follower, the leader's main thread blocked", throughFollower));
     assert.equal(throughFollower.failed, 0);
     assert.ok(throughFollower.writes > 100, "writes went on");
-    assert.deepEqual(await placeSeenBy(cluster.nodes), before);
+    assert.deepEqual(await leadershipSeenBy(cluster.nodes), before);
 
     const pinned = leader.pinToOneCore();
     t.diagnostic(pinned ? "all threads of the leader's process on one core" : "taskset is not there: the leader's threads were not kept on one core");
     const [hashed] = await Promise.all([load(leader, 29_000, "b/"), leader.ask({ kind: "hash", inFlight: 8, ms: 30_000 })]);
     t.diagnostic(told("in the leader, eight hashes in flight", hashed));
     assert.equal(hashed.failed, 0);
-    assert.deepEqual(await placeSeenBy(cluster.nodes), before);
+    assert.deepEqual(await leadershipSeenBy(cluster.nodes), before);
     assert.ok(hashed.p99Ms < 50, `p99 of writes was ${hashed.p99Ms.toFixed(1)} ms`);
   });
 });

@@ -162,17 +162,22 @@ async function carryOut(order: Order): Promise<unknown> {
   }
 }
 
+/** What cannot be sent any more has nobody to read it: the test is over. */
+const send = (message: object): void => {
+  process.send?.(message, undefined, undefined, () => {});
+};
+
 process.on("message", (message) => {
   const { id, order } = message as { readonly id: number; readonly order: Order };
   carryOut(order).then(
-    (result) => process.send?.({ id, result }),
+    (result) => send({ id, result }),
     (error: unknown) => {
       const failure = EngineError.is(error)
         ? { code: error.code, mayHaveApplied: error.mayHaveApplied, message: error.message }
         : { code: "INTERNAL", mayHaveApplied: true, message: String(error instanceof Error ? error.stack : error) };
-      process.send?.({ id, failure });
+      send({ id, failure });
     },
   );
 });
 
-process.send?.({ opened: engine.memberId });
+send({ opened: engine.memberId });

@@ -93,6 +93,12 @@ export class NodeProcess {
     return this.ask<Status>({ kind: "status" });
   }
 
+  /** Who leads, and in which term, as this node has heard. */
+  async leadership(): Promise<{ readonly term: number | undefined; readonly leader: string | undefined }> {
+    const { term, leader } = await this.status();
+    return { term, leader };
+  }
+
   signal(signal: "SIGSTOP" | "SIGCONT"): void {
     this.#child?.kill(signal);
   }
@@ -142,7 +148,7 @@ export class ProcessCluster {
     this.nodes = nodes;
   }
 
-  /** Runs `body` with a cluster that has a leader; whatever happens, nothing of it is left. */
+  /** Runs `body` with a cluster all of whose nodes know their leader; whatever happens, nothing of it is left. */
   static async with(setup: ClusterSetup, body: (cluster: ProcessCluster) => Promise<void>): Promise<void> {
     const directory = mkdtempSync(path.join(tmpdir(), "d-engine-test-"));
     const ports = await freePorts(setup.nodes === 1 ? 0 : setup.nodes);
@@ -156,7 +162,7 @@ export class ProcessCluster {
     const cluster = new ProcessCluster(directory, nodes);
     try {
       await Promise.all(nodes.map((node) => node.start()));
-      await cluster.leader();
+      await Promise.all(nodes.map((node) => node.ask({ kind: "waitReady", timeoutMs: 30_000 })));
       await body(cluster);
     } finally {
       await Promise.all(nodes.map((node) => node.kill()));
