@@ -1,4 +1,6 @@
 /** What callers pass, checked before anything is sent: wrong types, unknown options, text that cannot be a key. */
+import { types } from "node:util";
+import { KEY_BYTES_MAX } from "../core/kv/command.ts";
 import { invalidArgument } from "../errors.ts";
 import type { KeyInterval } from "../core/kv/table.ts";
 import type { Key, KeyRange, Target, Value } from "./client.ts";
@@ -13,8 +15,23 @@ export function toBytes(value: string | Uint8Array, argument: string): Uint8Arra
     if (!(value as string & { isWellFormed(): boolean }).isWellFormed()) throw invalidArgument(argument, "text with a lone surrogate has no UTF-8 form");
     return Buffer.from(value, "utf8");
   }
-  if (value instanceof Uint8Array) return value;
-  throw invalidArgument(argument, `text or bytes are wanted, not ${describe(value)}`);
+  // Of whatever realm; what only looks like bytes is none.
+  if (!types.isUint8Array(value)) throw invalidArgument(argument, `text or bytes are wanted, not ${describe(value)}`);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  const isPlain = (prototype === Uint8Array.prototype || prototype === Buffer.prototype) && !Object.hasOwn(value, "length");
+  // Of a subclass, which may say of itself what it likes, the bytes alone count.
+  const bytes = isPlain ? value : new Uint8Array(value as Uint8Array);
+  if (bytes.byteLength === 0 && isDetached(value)) throw invalidArgument(argument, "its buffer was transferred away: it has no bytes any more");
+  return bytes;
+}
+
+function isDetached(bytes: Uint8Array): boolean {
+  try {
+    // A view can be made of any buffer but one that is gone.
+    return new Uint8Array(bytes.buffer).byteLength < 0;
+  } catch {
+    return true;
+  }
 }
 
 /** The same for something that is copied before the next call: short text is written where the last one was, which saves an allocation. */
@@ -47,13 +64,14 @@ export function writeKey(key: Key): number {
 export function toKey(key: Key): Uint8Array {
   const written = writeKey(key);
   if (written > 0) return keyScratch.subarray(0, written);
-  const bytes = toTransientBytes(key, "key", keyScratch);
-  if (bytes.byteLength === 0) throw invalidArgument("key", "a key has at least one byte");
+  // Text has at least as many bytes as units, and need not be encoded to be refused.
+  const bytes = typeof key === "string" && key.length > KEY_BYTES_MAX ? undefined : toTransientBytes(key, "key", keyScratch);
+  if (bytes === undefined || bytes.byteLength === 0 || bytes.byteLength > KEY_BYTES_MAX) throw invalidArgument("key", `a key has 1 to ${KEY_BYTES_MAX} bytes`);
   return bytes;
 }
 
 export function isKey(target: Target): target is Key {
-  return typeof target === "string" || target instanceof Uint8Array;
+  return typeof target === "string" || types.isUint8Array(target);
 }
 
 /** The interval that a range names. What selects everything must say so. */
@@ -118,6 +136,18 @@ export function checkNumber(value: number | undefined, argument: string, bounds:
   if (!fits) throw invalidArgument(argument, `${integer ? "an integer" : "a number"} from ${min} to ${max} is wanted, not ${describe(value)}`);
 }
 
+/** An AbortSignal, or what behaves as one. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal === undefined) return;
+  const given = signal as Partial<AbortSignal> | null;
+  const fits = typeof given === "object" && given !== null && typeof given.aborted === "boolean" && typeof given.addEventListener === "function" && typeof given.removeEventListener === "function";
+  if (!fits) throw invalidArgument("signal", `an AbortSignal is wanted, not ${describe(signal)}`);
+}
+
+export function checkFlag(value: boolean | undefined, argument: string): void {
+  if (value !== undefined && typeof value !== "boolean") throw invalidArgument(argument, `true or false is wanted, not ${describe(value)}`);
+}
+
 export function checkTimeout(timeoutMs: number | undefined): void {
   if (timeoutMs === Number.POSITIVE_INFINITY) return;
   checkNumber(timeoutMs, "timeoutMs", { min: 0, integer: false });
@@ -129,7 +159,7 @@ export function checkChoice(value: string | undefined, argument: string, choices
 
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
-  if (typeof value === "object") return `a ${value.constructor?.name ?? "object"}`;
+  if (typeof value === "object") return `a ${types.isProxy(value) ? "Proxy" : (value.constructor?.name ?? "object")}`;
   if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}...` : value);
   return `${typeof value} ${String(value)}`;
 }

@@ -25,7 +25,7 @@ export interface ReadWaiter {
 interface Call {
   readonly isWrite: boolean;
   readonly timeoutMs: number;
-  /** When the node should long have answered. */
+  /** When the node should long have answered, in time in which this thread was there to hear it. */
   readonly giveUpAt: number;
   fail(error: EngineError): void;
   succeed(message: FromNode): void;
@@ -68,14 +68,21 @@ export class Calls {
   #nextCall = 1;
   #pending = 0;
   #sweep: Timer | undefined;
+  #sweptAt = 0;
+  /**
+   * Time as this thread has lived it: where it was blocked, one sweep counts as two at most. The answers that came meanwhile are read
+   * behind the timer, which would take them for missing.
+   */
+  #livedMs = 0;
   #ended: EngineError | undefined;
+  #refusal: EngineError | undefined;
 
   constructor(options: CallsOptions) {
     this.#options = options;
   }
 
-  /** Adds one command to the tick's batch; `add` packs it. Throws what the caller's promise is to reject with. */
-  write(timeoutMs: number, add: (batch: CommandBatch) => void, waiter: WriteWaiter): void {
+  /** The tick's batch, into which the caller packs one command; then wrote(). Throws what the caller's promise is to reject with. */
+  writes(timeoutMs: number): CommandBatch {
     this.#admit();
     let writes = this.#writes;
     if (writes === undefined || writes.timeoutMs !== timeoutMs || writes.batch.bytes > BATCH_BYTES_MAX || writes.waiters.length >= COMMANDS_MAX) {
@@ -83,12 +90,12 @@ export class Calls {
       writes = { batch: new CommandBatch(4_096, this.#options.requestBytesMax), waiters: [], timeoutMs };
       this.#writes = writes;
     }
-    try {
-      add(writes.batch);
-    } catch (error) {
-      throw error instanceof CommandError ? refusalError(error.refusal) : error;
-    }
-    writes.waiters.push(waiter);
+    return writes.batch;
+  }
+
+  /** The command is in the batch that writes() has just answered. */
+  wrote(waiter: WriteWaiter): void {
+    this.#writes!.waiters.push(waiter);
     this.#pending++;
     this.#schedule();
   }
@@ -102,6 +109,7 @@ export class Calls {
       reads.consistency !== consistency ||
       reads.timeoutMs !== timeoutMs ||
       reads.minRevision !== minRevision ||
+      reads.batch.bytes > BATCH_BYTES_MAX ||
       reads.waiters.length >= READS_MAX
     ) {
       this.#closeReads();
@@ -164,6 +172,11 @@ export class Calls {
     return { call, reply };
   }
 
+  /** From now on calls are refused with this; those under way go on. */
+  refuse(refusal: EngineError): void {
+    this.#refusal ??= refusal;
+  }
+
   /** Something that is not answered, or not here. Leaves with the tick, in order. */
   tell(message: ToNode): void {
     if (this.#ended === undefined) this.#post(message);
@@ -197,6 +210,7 @@ export class Calls {
     if (this.#ended !== undefined) return;
     this.flush();
     this.#ended = make(false);
+    this.#refusal ??= this.#ended;
     this.#sweep?.cancel();
     const calls = [...this.#calls.values()];
     this.#calls.clear();
@@ -214,7 +228,7 @@ export class Calls {
   }
 
   #admit(): void {
-    if (this.#ended !== undefined) throw fromWire(this.#ended);
+    if (this.#refusal !== undefined) throw copyOf(this.#refusal);
     const { pendingCallsMax } = this.#options;
     if (this.#pending >= pendingCallsMax) {
       throw new EngineError("OVERLOADED", `${pendingCallsMax} calls are waiting for answers already`, { limit: "pendingCallsMax", max: pendingCallsMax, retryAfterMs: 50 });
@@ -248,7 +262,7 @@ export class Calls {
     this.#addBatch(call, timeoutMs, waiters.length, {
       isWrite: true,
       fail: (error) => {
-        for (const waiter of waiters) waiter.reject(waiters.length === 1 ? error : fromWire(error));
+        for (const waiter of waiters) waiter.reject(waiters.length === 1 ? error : copyOf(error));
       },
       succeed: (message) => {
         const reader = new ResultReader((message as FromNode & { readonly kind: "written" }).results);
@@ -273,7 +287,7 @@ export class Calls {
     this.#addBatch(call, timeoutMs, count, {
       isWrite: false,
       fail: (error) => {
-        for (const waiter of waiters) waiter.reject(count === 1 ? error : fromWire(error));
+        for (const waiter of waiters) waiter.reject(count === 1 ? error : copyOf(error));
       },
       succeed: (message) => {
         const reader = new AnswerReader((message as FromNode & { readonly kind: "read" }).answers);
@@ -308,8 +322,14 @@ export class Calls {
   }
 
   #register(call: CallId, timeoutMs: number, handlers: Pick<Call, "isWrite" | "fail" | "succeed">): void {
-    this.#calls.set(call, { ...handlers, timeoutMs, giveUpAt: this.#options.clock.now() + timeoutMs + GRACE_MS });
-    this.#sweep ??= this.#options.clock.setTimer(SWEEP_MS, () => this.#giveUp());
+    const { isWrite, fail, succeed } = handlers;
+    if (this.#sweep === undefined) this.#armSweep();
+    this.#calls.set(call, { isWrite, fail, succeed, timeoutMs, giveUpAt: this.#livedMs + timeoutMs + GRACE_MS });
+  }
+
+  #armSweep(): void {
+    this.#sweptAt = this.#options.clock.now();
+    this.#sweep = this.#options.clock.setTimer(SWEEP_MS, () => this.#giveUp());
   }
 
   #remove(id: CallId): Call | undefined {
@@ -321,15 +341,26 @@ export class Calls {
   /** The node answers by the deadline; where it does not, its thread hangs, and the caller is not made to wait for that. */
   #giveUp(): void {
     this.#sweep = undefined;
-    const now = this.#options.clock.now();
+    this.#livedMs += Math.min(this.#options.clock.now() - this.#sweptAt, 2 * SWEEP_MS);
     for (const [id, call] of this.#calls) {
-      if (call.giveUpAt > now) continue;
+      if (call.giveUpAt > this.#livedMs) continue;
       this.#calls.delete(id);
       const { timeoutMs, isWrite } = call;
       call.fail(new EngineError("TIMEOUT", `the node did not answer within ${timeoutMs} ms`, { timeoutMs, waitedFor: "queue" }, { mayHaveApplied: isWrite }));
     }
-    if (this.#calls.size > 0) this.#sweep = this.#options.clock.setTimer(SWEEP_MS, () => this.#giveUp());
+    if (this.#calls.size > 0) this.#armSweep();
   }
+}
+
+/** Each of several callers gets an error of its own, with a stack that it may change. */
+function copyOf(error: EngineError): EngineError {
+  const { code, message, details, mayHaveApplied, cause } = error;
+  return new EngineError(code, message, details, cause === undefined ? { mayHaveApplied } : { mayHaveApplied, cause });
+}
+
+/** What a batch threw at a command, as its caller meets it. */
+export function packingError(error: unknown): unknown {
+  return error instanceof CommandError ? refusalError(error.refusal) : error;
 }
 
 function tooMuch(): EngineError {

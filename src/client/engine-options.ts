@@ -2,12 +2,12 @@
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { REQUEST_BYTES_MAX } from "../core/kv/command.ts";
 import { invalidArgument } from "../errors.ts";
 import type { NodeOptions, PeerListener } from "../node/node-options.ts";
 import { isLoopback, parseAddress } from "../transport/address.ts";
-import { checkChoice, checkNumber, checkOptions, checkTimeout, describe } from "./arguments.ts";
+import { checkChoice, checkFlag, checkNumber, checkOptions, checkTimeout, describe } from "./arguments.ts";
 import type { Consistency } from "./client.ts";
 
 export interface TlsOptions {
@@ -109,15 +109,29 @@ const KNOWN_PEER: ReadonlySet<string> = new Set(["listen", "advertise", "tls", "
 const KNOWN_TLS: ReadonlySet<string> = new Set(["cert", "key", "ca", "serverName"]);
 const KNOWN_LIMITS: ReadonlySet<string> = new Set(["requestBytesMax", "pendingCallsMax", "watchersMax"]);
 
-/** Throws INVALID_ARGUMENT. */
-export function resolveOptions(options: EngineOptions): { readonly node: NodeOptions; readonly settings: EngineSettings } {
-  if (typeof options !== "object" || options === null) throw invalidArgument("options", "an object with at least dataDir is wanted");
-  checkOptions(options, KNOWN, "options");
+/** What Engine.open does with its options. */
+export interface ResolvedOptions {
+  readonly node: NodeOptions;
+  readonly settings: EngineSettings;
+  readonly thread: "worker" | "inline";
+  readonly workerUrl: URL | undefined;
+}
+
+/** Throws INVALID_ARGUMENT. What comes out is plain data of its own: nothing of the caller's objects is looked at again. */
+export function resolveOptions(given: EngineOptions): ResolvedOptions {
+  if (typeof given !== "object" || given === null) throw invalidArgument("options", "an object with at least dataDir is wanted");
+  checkOptions(given, KNOWN, "options");
+  const options: EngineOptions = { ...given };
   checkOptions(options.limits, KNOWN_LIMITS, "limits");
-  const { name, bootstrap, consistency = "linearizable", thread, limits = {}, log } = options;
+  const { name, consistency = "linearizable", thread = "worker", log } = options;
+  const limits = { ...options.limits };
+  const bootstrap = typeof options.bootstrap === "object" && options.bootstrap !== null ? { ...options.bootstrap } : options.bootstrap;
   const { electionTimeoutMs = 1_000, heartbeatMs = 100, timeoutMs = 5_000, closeTimeoutMs = 10_000 } = options;
   const { requestBytesMax = REQUEST_BYTES_MAX, pendingCallsMax = 100_000, watchersMax = 10_000 } = limits;
   checkChoice(thread, "thread", ["worker", "inline"]);
+  // A text "false" must not switch off the syncing of the disk.
+  checkFlag(options.unsafeNoFsync, "unsafeNoFsync");
+  checkFlag(options.allowConsistencyOverride, "allowConsistencyOverride");
   checkChoice(consistency, "consistency", ["linearizable", "lease", "eventual"]);
   checkNumber(heartbeatMs, "heartbeatMs", { min: 1, max: 60_000, integer: false });
   checkNumber(electionTimeoutMs, "electionTimeoutMs", { min: 10, max: 600_000, integer: false });
@@ -146,7 +160,7 @@ export function resolveOptions(options: EngineOptions): { readonly node: NodeOpt
       historyBytesMax: 64 << 20,
       requestBytesMax,
       watchersMax,
-      snapshotLogBytesMin: 64 << 20,
+      snapshotLogBytesMin: 256 << 20,
       logSegmentBytes: 64 << 20,
       hosts: peer === undefined ? "" : readHosts(),
       searchDomains: peer === undefined ? [] : readSearchDomains(),
@@ -160,15 +174,31 @@ export function resolveOptions(options: EngineOptions): { readonly node: NodeOpt
       requestBytesMax,
       log,
     },
+    thread,
+    workerUrl: resolveWorkerUrl(options.workerUrl),
   };
+}
+
+function resolveWorkerUrl(workerUrl: string | URL | undefined): URL | undefined {
+  if (workerUrl === undefined) return undefined;
+  try {
+    if (workerUrl instanceof URL || workerUrl.startsWith("file:")) return new URL(workerUrl);
+    if (workerUrl !== "") return pathToFileURL(workerUrl);
+  } catch {
+    // Said below.
+  }
+  throw invalidArgument("workerUrl", `a path or a file: URL is wanted, not ${describe(workerUrl)}`);
 }
 
 function resolveDirectory(dataDir: string | URL): string | undefined {
   if (dataDir instanceof URL) {
-    if (dataDir.protocol !== "file:") throw invalidArgument("dataDir", `a file: URL is wanted, not ${dataDir.href}`);
-    return fileURLToPath(dataDir);
+    try {
+      return fileURLToPath(dataDir);
+    } catch {
+      throw invalidArgument("dataDir", `a file: URL is wanted, not ${dataDir.href}`);
+    }
   }
-  if (typeof dataDir !== "string" || dataDir === "") throw invalidArgument("dataDir", "a path, a file: URL or \"memory:\" is wanted");
+  if (typeof dataDir !== "string" || dataDir === "" || dataDir.includes("\0")) throw invalidArgument("dataDir", "a path, a file: URL or \"memory:\" is wanted");
   return dataDir === "memory:" ? undefined : resolve(dataDir);
 }
 
@@ -181,10 +211,11 @@ function checkName(name: unknown, argument: string): void {
 function resolvePeer(peer: PeerOptions | undefined): PeerListener | undefined {
   if (peer === undefined) return undefined;
   checkOptions(peer, KNOWN_PEER, "peer");
-  const listen = parseAddress(peer.listen);
+  checkFlag(peer.insecure, "peer.insecure");
+  const listen = typeof peer.listen === "string" ? parseAddress(peer.listen) : undefined;
   if (listen === undefined) throw invalidArgument("peer.listen", `"host:port" is wanted, not ${describe(peer.listen)}`);
   const advertise = peer.advertise ?? peer.listen;
-  const advertised = parseAddress(advertise);
+  const advertised = typeof advertise === "string" ? parseAddress(advertise) : undefined;
   if (advertised === undefined) throw invalidArgument("peer.advertise", `"host:port" is wanted, not ${describe(peer.advertise)}`);
   if (["0.0.0.0", "::", "*", ""].includes(advertised.host)) throw invalidArgument("peer.advertise", "others cannot reach a wildcard address: say where they find this node");
   if (!isLoopback(listen.host) && peer.tls === undefined && peer.insecure !== true) {

@@ -71,7 +71,7 @@ describe("the life of an engine", () => {
   test("close is idempotent, and calls in flight and later ones are told", async () => {
     const engine = await Engine.open({ dataDir: "memory:" });
     await engine.waitReady();
-    const watch = engine.watch({ all: true });
+    const watch = engine.watch("never written");
     await watch.ready();
     const ended = assert.rejects(watch[Symbol.asyncIterator]().next(), { code: "CLOSED" });
     const inFlight = engine.put("a", "1").then(

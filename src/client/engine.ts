@@ -15,8 +15,11 @@ import {
   type NodePort,
   type NodeStatus,
 } from "../node/boundary.ts";
-import { checkChoice, checkNumber, checkOptions, checkTimeout, isKey, toBytes, toInterval, toKey, toTargetInterval, toValue, writeKey, writtenKey } from "./arguments.ts";
-import { Calls, type RangeReply } from "./calls.ts";
+import { checkChoice, checkFlag, checkNumber, checkOptions, checkSignal, checkTimeout, isKey, toBytes, toInterval, toKey, toTargetInterval, toValue, writeKey, writtenKey } from "./arguments.ts";
+import { forgetAbort, onAbortOf } from "./abort-listeners.ts";
+import { Calls, packingError, type RangeReply, type WriteWaiter } from "./calls.ts";
+import type { CommandBatch } from "../core/kv/command.ts";
+import type { ResultReader } from "../core/kv/result.ts";
 import type {
   CallOptions,
   Client,
@@ -87,6 +90,8 @@ export interface Engine extends Client {
 /** Tries of a read in shared memory before it goes the long way are the reader's; this is how far clocks may part before a suspension is assumed. */
 const SUSPENSION_MS = 50;
 const SCAN_PAGE_BYTES: number = 256 << 10;
+/** Of closeTimeoutMs: what is kept for ending a thread that has not ended by itself. */
+const TERMINATE_MS_MAX = 250;
 
 const CALL_OPTIONS = ["signal", "timeoutMs"];
 const READ_OPTIONS = [...CALL_OPTIONS, "consistency", "revision", "minRevision"];
@@ -146,6 +151,7 @@ export class LocalEngine implements Engine {
   #shared: SharedTableReader;
   #closing: Promise<void> | undefined;
   #onClosed: (() => void) | undefined;
+  #gone = false;
 
   constructor(port: NodePort, clock: Clock, settings: EngineSettings, opened: FromNode & { readonly kind: "opened" }) {
     const { status } = opened;
@@ -217,6 +223,7 @@ export class LocalEngine implements Engine {
   }
 
   onGone(reason: string | undefined): void {
+    this.#gone = true;
     this.#onClosed?.();
     if (this.#closing !== undefined) return;
     const error = new EngineError("INTERNAL", `the node's thread ended: ${reason ?? "without a reason"}`, { invariant: "a node's thread ends when it is closed" });
@@ -231,7 +238,8 @@ export class LocalEngine implements Engine {
     if (log === undefined) return;
     try {
       // In the context of whoever opened the engine, not of the call whose answer happened to arrive.
-      this.#opener.runInAsyncScope(log, undefined, { level, message, fields });
+      const result: unknown = this.#opener.runInAsyncScope(log, undefined, { level, message, fields });
+      if (result instanceof Promise) result.catch(() => {}); // One that rejects must not end the process either.
     } catch {
       // A logger that throws must not stop the engine.
     }
@@ -273,17 +281,18 @@ export class LocalEngine implements Engine {
 
   /**
    * Whether this thread may answer from shared memory. The clock is read first: if the lease held then, everything acknowledged before that
-   * moment is committed here, and the two indexes, read after it, say that it is applied too.
+   * moment is committed here, and the two indexes, read after it, say that it is applied too. The distance of the clocks is read before the
+   * lease, since the node writes it behind it: whoever sees the distance of after a suspension sees the lease of after it.
    */
   #mayReadShared(consistency: Consistency, minRevision: number): boolean {
     const shared = this.#shared;
-    if (this.#closing !== undefined) return false;
+    if (this.#closing !== undefined || this.#gone) return false;
     if (consistency === "lease") {
       const now = this.#clock.now();
-      if (now >= shared.shared(SHARED_LEASE_UNTIL)) return false;
-      // The monotonic clock stands still while the machine is suspended; leases elsewhere do not.
-      if (Math.abs(this.#clock.wallNow() - now - shared.shared(SHARED_WALL_OFFSET)) > SUSPENSION_MS) return false;
-      if (shared.shared(SHARED_APPLIED_INDEX) < shared.shared(SHARED_COMMIT_INDEX)) return false;
+      // The monotonic clock stands still while the machine is suspended; leases elsewhere do not. What is no number holds nothing.
+      if (!(Math.abs(this.#clock.wallNow() - now - shared.shared(SHARED_WALL_OFFSET)) <= SUSPENSION_MS)) return false;
+      if (!(now < shared.shared(SHARED_LEASE_UNTIL))) return false;
+      if (!(shared.shared(SHARED_APPLIED_INDEX) >= shared.shared(SHARED_COMMIT_INDEX))) return false;
     }
     return shared.shared(SHARED_OPEN) === 1 && (minRevision === 0 || shared.published() >= minRevision);
   }
@@ -298,7 +307,7 @@ export class LocalEngine implements Engine {
     if (!Array.isArray(keys)) throw invalidArgument("keys", "an array of keys is wanted");
     if (keys.length === 0) return [];
     if (options.revision !== undefined) return Promise.all(keys.map((key) => this.#getAt(key, options)));
-    const bytes = keys.map((key) => new Uint8Array(toKey(key as Key)));
+    const bytes = Array.from(keys, (key) => new Uint8Array(toKey(key as Key)));
     const { call, answers } = this.#calls.readMany(bytes, read);
     const kvs = await this.#cancellable(options.signal, call, answers);
     return kvs.map((kv) => (kv === undefined ? undefined : createKeyValue(kv)));
@@ -390,6 +399,7 @@ export class LocalEngine implements Engine {
 
   #timeout(timeoutMs: number | undefined, signal: AbortSignal | undefined): number {
     checkTimeout(timeoutMs);
+    checkSignal(signal);
     if (signal?.aborted === true) throw aborted(signal, false);
     const chosen = timeoutMs ?? this.#settings.timeoutMs;
     return chosen === Number.POSITIVE_INFINITY ? Number.MAX_SAFE_INTEGER : chosen;
@@ -399,16 +409,29 @@ export class LocalEngine implements Engine {
 
   put(key: Key, value: Value, options?: PutOptions): Promise<PutResult> {
     try {
-      if (options !== undefined) checkOptions(options, KNOWN.put, "options");
-      const timeoutMs = options === undefined ? this.#settings.timeoutMs : this.#timeout(options.timeoutMs, options.signal);
+      if (options !== undefined) return this.#putWith(key, value, options);
       const keyBytes = toKey(key);
       const valueBytes = toValue(value);
-      return this.#abortable(options?.signal, true, (resolve, reject) => {
-        this.#calls.write(timeoutMs, (batch) => batch.put(keyBytes, valueBytes, options), {
-          take: (reader) => {
-            const prevKv = reader.prevKv();
-            resolve({ revision: reader.revision, prevKv: prevKv === undefined ? undefined : createKeyValue(prevKv) });
-          },
+      this.#calls.writes(this.#settings.timeoutMs).put(keyBytes, valueBytes);
+      const waiter = new PutWaiter();
+      this.#calls.wrote(waiter);
+      return waiter.promise;
+    } catch (error) {
+      return Promise.reject(packingError(error) as Error);
+    }
+  }
+
+  #putWith(key: Key, value: Value, options: PutOptions): Promise<PutResult> {
+    try {
+      checkOptions(options, KNOWN.put, "options");
+      // Read once, and before the key: a property may be a function that calls this engine.
+      const { ttlMs, prevKv, signal } = options;
+      const timeoutMs = this.#timeout(options.timeoutMs, signal);
+      const keyBytes = toKey(key);
+      const valueBytes = toValue(value);
+      return this.#abortable(signal, true, (resolve, reject) => {
+        this.#write(timeoutMs, (batch) => batch.put(keyBytes, valueBytes, { ttlMs, prevKv }), {
+          take: (reader) => resolve(putResult(reader)),
           reject,
         });
       });
@@ -417,18 +440,28 @@ export class LocalEngine implements Engine {
     }
   }
 
+  #write(timeoutMs: number, add: (batch: CommandBatch) => void, waiter: WriteWaiter): void {
+    try {
+      add(this.#calls.writes(timeoutMs));
+    } catch (error) {
+      throw packingError(error);
+    }
+    this.#calls.wrote(waiter);
+  }
+
   delete(target: Target, options: DeleteOptions = {}): Promise<DeleteResult> {
     try {
       checkOptions(options, KNOWN.delete, "options");
-      const timeoutMs = this.#timeout(options.timeoutMs, options.signal);
-      const key = isKey(target) ? toKey(target) : undefined;
+      const { prevKv, signal } = options;
+      const timeoutMs = this.#timeout(options.timeoutMs, signal);
       const interval = isKey(target) ? undefined : toInterval(target);
-      return this.#abortable(options.signal, true, (resolve, reject) => {
-        this.#calls.write(
+      const key = isKey(target) ? toKey(target) : undefined;
+      return this.#abortable(signal, true, (resolve, reject) => {
+        this.#write(
           timeoutMs,
           (batch) => {
-            if (key !== undefined) batch.deleteKey(key, options);
-            else batch.deleteRange(interval!, options);
+            if (key !== undefined) batch.deleteKey(key, { prevKv });
+            else batch.deleteRange(interval!, { prevKv });
           },
           {
             take: (reader) => {
@@ -456,12 +489,13 @@ export class LocalEngine implements Engine {
   compareAndSwap(key: Key, expected: Value | undefined, value: Value, options: Pick<PutOptions, "ttlMs" | "signal" | "timeoutMs"> = {}): Promise<boolean> {
     try {
       checkOptions(options, KNOWN.swap, "options");
-      const timeoutMs = this.#timeout(options.timeoutMs, options.signal);
+      const { ttlMs, signal } = options;
+      const timeoutMs = this.#timeout(options.timeoutMs, signal);
       const keyBytes = toKey(key);
       const expectedBytes = expected === undefined ? undefined : toBytes(expected, "expected");
       const valueBytes = toValue(value);
-      return this.#abortable(options.signal, true, (resolve, reject) => {
-        this.#calls.write(timeoutMs, (batch) => batch.compareAndSwap(keyBytes, expectedBytes, valueBytes, options), {
+      return this.#abortable(signal, true, (resolve, reject) => {
+        this.#write(timeoutMs, (batch) => batch.compareAndSwap(keyBytes, expectedBytes, valueBytes, { ttlMs }), {
           take: (reader) => resolve(reader.succeeded),
           reject,
         });
@@ -480,7 +514,7 @@ export class LocalEngine implements Engine {
     if (signal === undefined) return new Promise<T>(start);
     return new Promise<T>((resolve, reject) => {
       const onAbort = (): void => reject(aborted(signal, isWrite));
-      const settle = (): void => signal.removeEventListener("abort", onAbort);
+      const settle = (): void => forgetAbort(signal, onAbort);
       start(
         (value) => {
           settle();
@@ -491,7 +525,7 @@ export class LocalEngine implements Engine {
           reject(error);
         },
       );
-      signal.addEventListener("abort", onAbort, { once: true });
+      onAbortOf(signal, onAbort);
     });
   }
 
@@ -502,9 +536,9 @@ export class LocalEngine implements Engine {
         this.#calls.cancel(call);
         reject(aborted(signal, false));
       };
-      const settle = (): void => signal.removeEventListener("abort", onAbort);
+      const settle = (): void => forgetAbort(signal, onAbort);
       reply.then(resolve, reject).finally(settle);
-      signal.addEventListener("abort", onAbort, { once: true });
+      onAbortOf(signal, onAbort);
     });
   }
 
@@ -517,6 +551,9 @@ export class LocalEngine implements Engine {
     checkNumber(progressMs, "progressMs", { min: 0, integer: false });
     checkChoice(only, "only", ["puts", "deletes"]);
     checkChoice(onGap, "onGap", ["throw", "reset"]);
+    checkFlag(initial, "initial");
+    checkFlag(prevKv, "prevKv");
+    checkSignal(signal);
     if (initial && fromRevision !== undefined) throw invalidArgument("initial", "a watch begins with what is there now, or at a past revision, not both");
     const interval = toTargetInterval(target);
     const id = this.#calls.newId();
@@ -527,7 +564,7 @@ export class LocalEngine implements Engine {
       onClosed: (closed) => this.#watches.delete(closed),
     });
     if (signal?.aborted === true) return watch;
-    if (this.#closing !== undefined) {
+    if (this.#closing !== undefined || this.#gone) {
       watch.end(new EngineError("CLOSED", "the engine is closed", {}));
       return watch;
     }
@@ -562,7 +599,7 @@ export class LocalEngine implements Engine {
     const ended = new AbortController();
     const timer = timeoutMs === Number.MAX_SAFE_INTEGER ? undefined : this.#clock.setTimer(timeoutMs, () => ended.abort("timeout"));
     const onAbort = (): void => ended.abort("signal");
-    options.signal?.addEventListener("abort", onAbort, { once: true });
+    if (options.signal !== undefined) onAbortOf(options.signal, onAbort);
     try {
       for await (const state of this.#state.follow(ended.signal)) {
         const leader = this.leader();
@@ -576,7 +613,7 @@ export class LocalEngine implements Engine {
       throw new EngineError("CLOSED", "the engine is closed", {});
     } finally {
       timer?.cancel();
-      options.signal?.removeEventListener("abort", onAbort);
+      if (options.signal !== undefined) forgetAbort(options.signal, onAbort);
     }
   }
 
@@ -625,28 +662,65 @@ export class LocalEngine implements Engine {
     const { closeTimeoutMs } = this.#settings;
     // What this tick still holds leaves before the end does.
     this.#calls.flush();
+    this.#calls.refuse(new EngineError("CLOSED", "the engine is closed", {}));
     this.#port.ref();
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.setTimer(closeTimeoutMs, resolve);
-      this.#onClosed = () => {
-        timer.cancel();
-        resolve();
-      };
-      this.#port.post([{ kind: "close", timeoutMs: closeTimeoutMs }]);
-    });
+    const closeBy = this.#clock.now() + closeTimeoutMs;
+    const waitMs = closeTimeoutMs - Math.min(TERMINATE_MS_MAX, closeTimeoutMs / 4);
+    if (!this.#gone) {
+      await new Promise<void>((resolve) => {
+        const timer = this.#clock.setTimer(waitMs, resolve);
+        this.#onClosed = () => {
+          timer.cancel();
+          resolve();
+        };
+        this.#port.post([{ kind: "close", timeoutMs: waitMs }]);
+      });
+    }
     this.#calls.end((mayHaveApplied) => new EngineError("CLOSED", mayHaveApplied ? "closed while the write was under way: it may have been applied" : "the engine is closed", {}, { mayHaveApplied }));
     this.#endStreams(new EngineError("CLOSED", "the engine is closed", {}));
     if (this.#state.value.kind !== "closed") this.#state.set({ kind: "closed" });
     this.#state.end();
     this.#leader.end();
     this.#members.end();
-    await this.#port.terminate();
+    // A disk that hangs in the operating system hangs the threads that wait for it, and whoever waits for those.
+    const terminated = this.#port.terminate();
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.setTimer(Math.max(0, closeBy - this.#clock.now()), resolve);
+      const end = (): void => {
+        timer.cancel();
+        resolve();
+      };
+      terminated.then(end, end);
+    });
     this.#log("info", "closed", {});
   }
 
   #endStreams(error: EngineError): void {
     for (const watch of [...this.#watches.values()]) watch.end(error);
   }
+}
+
+/** One put's promise, made without a function of its own: a process makes a million of them. */
+class PutWaiter implements WriteWaiter {
+  readonly promise: Promise<PutResult> = new Promise<PutResult>(capture);
+  private readonly resolve: (result: PutResult) => void = capturedResolve;
+  readonly reject: (error: EngineError) => void = capturedReject;
+
+  take(reader: ResultReader): void {
+    this.resolve(putResult(reader));
+  }
+}
+
+let capturedResolve!: (result: PutResult) => void;
+let capturedReject!: (error: EngineError) => void;
+const capture = (resolve: (result: PutResult) => void, reject: (error: EngineError) => void): void => {
+  capturedResolve = resolve;
+  capturedReject = reject;
+};
+
+function putResult(reader: ResultReader): PutResult {
+  const prevKv = reader.prevKv();
+  return { revision: reader.revision, prevKv: prevKv === undefined ? undefined : createKeyValue(prevKv) };
 }
 
 function rangeRequest(interval: KeyInterval, options: RangeOptions, countOnly: boolean): RangeRequest {

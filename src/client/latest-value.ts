@@ -1,4 +1,5 @@
 /** A value that changes, and those who follow it: each sees the present value first, then the latest; not every one between. */
+import { forgetAbort, onAbortOf } from "./abort-listeners.ts";
 
 export class LatestValue<T> {
   #value: T;
@@ -38,10 +39,10 @@ export class LatestValue<T> {
     const waits = new Set<() => void>();
     const finish = (): void => {
       done = true;
-      signal?.removeEventListener("abort", finish);
+      if (signal !== undefined) forgetAbort(signal, finish);
       for (const wake of [...waits]) wake();
     };
-    signal?.addEventListener("abort", finish, { once: true });
+    if (signal?.aborted === false) onAbortOf(signal, finish);
     const next = async (): Promise<IteratorResult<T>> => {
       for (;;) {
         if (done || signal?.aborted === true) return { done: true, value: undefined };
@@ -49,7 +50,10 @@ export class LatestValue<T> {
           seen = this.#version;
           return { done: false, value: this.#value };
         }
-        if (this.#ended) return { done: true, value: undefined };
+        if (this.#ended) {
+          finish();
+          return { done: true, value: undefined };
+        }
         await new Promise<void>((resolve) => {
           const wake = (): void => {
             waits.delete(wake);

@@ -7,12 +7,15 @@ import { decodeKv } from "../core/kv/result.ts";
 import { EngineError, fromWire, type WireError } from "../errors.ts";
 import type { FromNode, ToNode } from "../node/boundary.ts";
 import type { Revision, Watch, WatchBatch, WatchEvent } from "./client.ts";
+import { forgetAbort, onAbortOf } from "./abort-listeners.ts";
 import { createKeyValue, decodeText } from "./key-value.ts";
 import type { Bytes } from "./client.ts";
 
 export const WATCH_CREDIT_BYTES: number = 1 << 20;
 /** A batch costs its bytes and this. */
 const BATCH_COST_BYTES = 64;
+/** Credit is given back in pieces, not batch by batch; the node is never short of it by more than this. */
+const CREDIT_STEP_BYTES: number = WATCH_CREDIT_BYTES >> 3;
 
 type Watched = FromNode & { readonly kind: "watched" };
 
@@ -24,7 +27,10 @@ export class LocalWatch implements Watch {
   readonly #queue: Watched[] = [];
   /** Parts of a reset that is not whole yet. */
   #parts: Watched[] = [];
-  #wake: (() => void) | undefined;
+  /** Those who wait for a batch. One, unless next() is called again before it answered. */
+  readonly #waiting: (() => void)[] = [];
+  /** Read, and not given back yet. */
+  #creditBytes = 0;
   #registered: Revision | undefined;
   readonly #readyWaiters: { resolve(value: { readonly revision: Revision }): void; reject(error: EngineError): void }[] = [];
   #ended: EngineError | "closed" | undefined;
@@ -37,7 +43,7 @@ export class LocalWatch implements Watch {
     this.#signal = options.signal;
     if (this.#signal !== undefined) {
       if (this.#signal.aborted) this.#onAbort();
-      else this.#signal.addEventListener("abort", this.#onAbort, { once: true });
+      else onAbortOf(this.#signal, this.#onAbort);
     }
   }
 
@@ -88,7 +94,11 @@ export class LocalWatch implements Watch {
           this.#finish(new EngineError("COMPACTED", `the history that the watch needs is gone: it begins after revision ${watched.compactRevision}`, { compactRevision: watched.compactRevision }));
           continue;
         }
-        this.#tell({ kind: "watchCredit", watch: this.#id, bytes: watched.bytes.byteLength + BATCH_COST_BYTES });
+        this.#creditBytes += watched.bytes.byteLength + BATCH_COST_BYTES;
+        if (this.#creditBytes >= CREDIT_STEP_BYTES) {
+          this.#tell({ kind: "watchCredit", watch: this.#id, bytes: this.#creditBytes });
+          this.#creditBytes = 0;
+        }
         if (watched.what === "reset") {
           // A part of another revision: the reset began anew, and what came before is void.
           if (this.#parts[0]?.revision !== watched.revision) this.#parts = [];
@@ -103,7 +113,7 @@ export class LocalWatch implements Watch {
       if (this.#ended === "closed") return { done: true, value: undefined };
       if (this.#ended !== undefined) throw this.#endError();
       await new Promise<void>((resolve) => {
-        this.#wake = resolve;
+        this.#waiting.push(resolve);
       });
     }
   }
@@ -136,7 +146,7 @@ export class LocalWatch implements Watch {
   #finish(how: EngineError | "closed"): void {
     if (this.#ended !== undefined) return;
     this.#ended = how;
-    this.#signal?.removeEventListener("abort", this.#onAbort);
+    if (this.#signal !== undefined) forgetAbort(this.#signal, this.#onAbort);
     this.#tell({ kind: "unwatch", watch: this.#id });
     this.#onClosed(this.#id);
     for (const { reject } of this.#readyWaiters.splice(0)) reject(this.#endError());
@@ -144,9 +154,7 @@ export class LocalWatch implements Watch {
   }
 
   #wakeUp(): void {
-    const wake = this.#wake;
-    this.#wake = undefined;
-    wake?.();
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 }
 

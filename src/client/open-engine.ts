@@ -1,7 +1,9 @@
 /** Engine.open: a node in its own thread, or in this one, and the engine in front of it. */
-import { asEngineError } from "../errors.ts";
+import { asEngineError, invalidArgument } from "../errors.ts";
 import { createNodeClock } from "../host/node-clock.ts";
+import type { NodePort } from "../node/boundary.ts";
 import { openInlineNode } from "../node/inline-port.ts";
+import type { NodeOptions } from "../node/node-options.ts";
 import { createEnvironment } from "../node/real-environment.ts";
 import { openNodeThread } from "../node/thread-port.ts";
 import { openLocalEngine, type Engine } from "./engine.ts";
@@ -12,9 +14,9 @@ import { resolveOptions, type EngineOptions } from "./engine-options.ts";
  * opened one after another. Rejects with INVALID_ARGUMENT, IN_USE (directory or port), CORRUPT, INCOMPATIBLE, NO_SPACE or DISK_FAILED.
  */
 export async function openEngine(options: EngineOptions): Promise<Engine> {
-  const { node, settings } = resolveOptions(options);
+  const { node, settings, thread, workerUrl } = resolveOptions(options);
   const clock = createNodeClock();
-  if (options.thread === "inline") {
+  if (thread === "inline") {
     try {
       const port = await openInlineNode(createEnvironment(node, { thread: "inline", diskWorkerUrl: undefined }), node);
       return await openLocalEngine(port, clock, settings);
@@ -22,5 +24,13 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
       throw asEngineError(error);
     }
   }
-  return openLocalEngine(openNodeThread(node, options.workerUrl), clock, settings);
+  return openLocalEngine(openThread(node, workerUrl), clock, settings);
+}
+
+function openThread(node: NodeOptions, workerUrl: URL | undefined): NodePort {
+  try {
+    return openNodeThread(node, workerUrl);
+  } catch (cause) {
+    throw invalidArgument("workerUrl", `no thread can be started from it: ${String(cause)}`);
+  }
 }

@@ -172,3 +172,28 @@ test("a cluster of one that was opened without a listener gets one later", async
     await cluster.end();
   }
 });
+
+test("the largest request there can be goes through every member, also where the leader allows its own callers less", async () => {
+  const cluster = await LocalCluster.create(names);
+  try {
+    const generous = { limits: { requestBytesMax: 16 << 20 }, electionTimeoutMs: 2_000, heartbeatMs: 100 };
+    const opened = await Promise.all(names.map((name) => cluster.open(name, { ...generous, ...(name === "n1" ? { limits: {} } : {}) })));
+    await Promise.all(opened.map((engine) => engine.waitReady({ timeoutMs: 30_000 })));
+    const largest = new Uint8Array((16 << 20) - 100).fill(7);
+    for (const engine of opened.slice(1)) {
+      // In one tick behind as much as a batch may hold already.
+      const small = Array.from({ length: 3 }, (_, i) => engine.put(`small/${i}`, new Uint8Array(300 << 10)));
+      const { revision } = await engine.put("large", largest);
+      await Promise.all(small);
+      for (const reader of opened) {
+        const kv = await reader.get("large", { consistency: "eventual", minRevision: revision });
+        assert.equal(kv?.value.byteLength, largest.byteLength);
+      }
+    }
+    await assert.rejects(opened[0]!.put("large", largest), { code: "INVALID_ARGUMENT" });
+    // Nothing waits behind it.
+    for (const engine of opened) await engine.put("after", engine.name);
+  } finally {
+    await cluster.end();
+  }
+});

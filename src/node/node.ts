@@ -12,7 +12,7 @@ import type { SharedTableGrowth } from "../core/kv/shared-reader.ts";
 import type { MemberId } from "../core/raft/configuration.ts";
 import type { Message } from "../core/raft/message.ts";
 import { Raft } from "../core/raft/raft.ts";
-import type { Ready, RecoveredLog, Vote } from "../core/raft/ready.ts";
+import type { Ready, RecoveredLog, Role, Vote } from "../core/raft/ready.ts";
 import { ENTRY_HEADER_BYTES } from "../core/raft/entry.ts";
 import { asEngineError, EngineError, toWire } from "../errors.ts";
 import type { Timer } from "../host/clock.ts";
@@ -79,6 +79,21 @@ interface Frame {
   readonly bytes: Uint8Array;
 }
 
+type Phase = "open" | "closing" | "failed" | "closed";
+
+/** What the status that was told last was made of. */
+interface Told {
+  readonly phase: Phase | undefined;
+  readonly removed: boolean;
+  readonly started: boolean;
+  readonly role: Role;
+  readonly term: number | undefined;
+  readonly leader: MemberId | undefined;
+  readonly inTerm: boolean;
+  readonly configurationIndex: number;
+  readonly isCommitted: boolean;
+}
+
 /** A node without its thread: what the worker, the inline engine and the simulator run. */
 export class Node {
   readonly #environment: Environment;
@@ -118,11 +133,11 @@ export class Node {
   #expireAt = Number.POSITIVE_INFINITY;
   #dueProposed = 0;
   #addressProposed = false;
-  #phase: "open" | "closing" | "failed" | "closed" = "open";
+  #phase: Phase = "open";
   #failure: EngineError | undefined;
   #removed = false;
   #closeBy = 0;
-  #statusKey = "";
+  #told: Told = { phase: undefined, removed: false, started: false, role: "follower", term: undefined, leader: undefined, inTerm: false, configurationIndex: 0, isCommitted: false };
   #status: NodeStatus | undefined;
   #configurationKey = -1;
   #members: MembersState = { members: [], leader: undefined, index: 0 };
@@ -395,7 +410,7 @@ export class Node {
     serve: () => void,
   ): void {
     const { call: id, consistency, minRevision, timeoutMs } = call;
-    // Before the cluster is founded there is nothing to ask; the state is empty and so is an eventual answer.
+    // Before the cluster is founded nobody is asked, and no answer is given: that the state is empty would be no answer.
     this.#reads.add({ call: id, consistency, minRevision, timeoutMs, deadline: now + timeoutMs, serve });
     this.#expireAt = Math.min(this.#expireAt, now + timeoutMs);
   }
@@ -704,17 +719,22 @@ export class Node {
   #publish(): void {
     const { table, kv } = this.#machine;
     const raft = this.#raft;
-    table.setShared(SHARED_COMMIT_INDEX, raft?.commitIndex ?? 0);
+    if (this.#phase !== "open" || raft === undefined) {
+      table.setShared(SHARED_LEASE_UNTIL, 0);
+      table.setShared(SHARED_OPEN, 0);
+      return;
+    }
+    table.setShared(SHARED_COMMIT_INDEX, raft.commitIndex);
     table.setShared(SHARED_APPLIED_INDEX, kv.appliedIndex);
     // The lease before the distance of the clocks, which readers look at first: whoever sees the distance of after a suspension sees
     // that the lease of before it is gone.
-    table.setShared(SHARED_LEASE_UNTIL, this.#phase === "open" ? (raft?.leaseUntil() ?? 0) : 0);
+    table.setShared(SHARED_LEASE_UNTIL, raft.leaseUntil());
     const { clock } = this.#environment;
     const offset = clock.wallNow() - clock.now();
     // Kept while they agree, as Raft keeps its own: short suspensions add up.
     if (!(Math.abs(offset - this.#wallOffset) <= SUSPENSION_MS)) this.#wallOffset = offset;
     table.setShared(SHARED_WALL_OFFSET, this.#wallOffset);
-    table.setShared(SHARED_OPEN, this.#phase === "open" && raft !== undefined ? 1 : 0);
+    table.setShared(SHARED_OPEN, 1);
   }
 
   #shareGrowth(): void {
@@ -733,7 +753,8 @@ export class Node {
 
   #arm(now: number): void {
     let at = Math.min(this.#raft?.nextDeadline() ?? Number.POSITIVE_INFINITY, this.#watching.deadline);
-    if (this.#proposals.pending > 0 || this.#reads.pending > 0) at = Math.min(at, this.#expireAt, this.#reads.askAt, this.#proposals.resendAt);
+    if (this.#proposals.pending > 0 || this.#reads.pending > 0) at = Math.min(at, this.#expireAt);
+    if (this.#raft !== undefined) at = Math.min(at, this.#reads.askAt, this.#proposals.resendAt);
     if (this.#ranges.pinned > 0) {
       this.#expireAt = Math.min(this.#expireAt, this.#ranges.expireAt);
       at = Math.min(at, this.#expireAt);
@@ -767,9 +788,23 @@ export class Node {
     const inTerm = raft !== undefined && raft.leader !== undefined && raft.termAt(raft.commitIndex) === raft.term;
     const leader = raft?.leader;
     const role = raft?.role ?? "follower";
-    const key = `${this.#phase} ${this.#removed} ${role} ${raft?.term} ${leader} ${inTerm} ${configurationIndex} ${raft === undefined} ${raft !== undefined && raft.commitIndex >= configurationIndex}`;
-    if (key === this.#statusKey) return;
-    this.#statusKey = key;
+    const isCommitted = raft !== undefined && raft.commitIndex >= configurationIndex;
+    const told = this.#told;
+    // Once a turn, and mostly for nothing: it makes nothing unless something changed.
+    if (
+      told.phase === this.#phase &&
+      told.removed === this.#removed &&
+      told.started === (raft !== undefined) &&
+      told.role === role &&
+      told.term === raft?.term &&
+      told.leader === leader &&
+      told.inTerm === inTerm &&
+      told.configurationIndex === configurationIndex &&
+      told.isCommitted === isCommitted
+    ) {
+      return;
+    }
+    this.#told = { phase: this.#phase, removed: this.#removed, started: raft !== undefined, role, term: raft?.term, leader, inTerm, configurationIndex, isCommitted };
     if (raft !== undefined && raft.commitIndex >= configurationIndex && this.#configurationKey !== configurationIndex) {
       this.#configurationKey = configurationIndex;
       const { incoming, outgoing, members } = raft.configuration;

@@ -10,10 +10,10 @@ import type { Environment } from "./environment.ts";
 import type { NodeOptions } from "./node-options.ts";
 
 /**
- * A frame holds the largest entry, or it could never be sent and all behind it would wait for ever: a batch of 1 MiB whose last command has
+ * A lane holds the largest entry, or it could never be sent and all behind it would wait for ever: a batch of 1 MiB whose last command has
  * 16 MiB. The same for all members, whatever each allows its own callers.
  */
-const LINK_LIMITS: Partial<TransportLimits> = { frameBytesMax: 20 << 20, bulkBytesMax: 24 << 20 };
+const LINK_LIMITS: Partial<TransportLimits> = { bulkBytesMax: 24 << 20 };
 
 export function createEnvironment(
   options: NodeOptions,

@@ -37,6 +37,7 @@ class ObservedMember implements MemberView {
   readonly #machine: SimMachine;
   boot = 0;
   log = new MemberLog();
+  readonly lostLogs: MemberLog[] = [];
   look: (() => NodeInside) | undefined;
   role: Role | undefined;
   term = 0;
@@ -142,7 +143,7 @@ export class ClusterObserver {
       onSnapshotBegins: (meta: SnapshotMeta, resetLog: boolean) => {
         if (!isCurrent()) return;
         this.#check((invariant) => invariant.onSnapshot?.(member, meta, resetLog));
-        member.log.snapshotBegins(resetLog);
+        member.log.snapshotBegins(meta, resetLog);
       },
       onSnapshotDone: (meta: SnapshotMeta, resetLog: boolean) => {
         if (isCurrent()) member.log.snapshotDone(meta, resetLog);
@@ -163,7 +164,9 @@ export class ClusterObserver {
   /** The machine's disk is gone, and with it all that the member had promised. */
   wiped(name: string): void {
     const member = this.#members.get(name);
-    if (member !== undefined) member.log = new MemberLog();
+    if (member === undefined) return;
+    member.lostLogs.push(member.log);
+    member.log = new MemberLog();
   }
 
   /** The machine's process is gone. */
@@ -239,5 +242,5 @@ export class ClusterObserver {
   }
 }
 
-/** As in transport/message-codec.ts; its test holds the two together. */
-const APPEND_ENTRIES_TYPE = 3;
+/** As in transport/message-codec.ts; a test holds the two together. */
+export const APPEND_ENTRIES_TYPE = 3;

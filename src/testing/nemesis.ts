@@ -7,7 +7,7 @@ import { createDiskServer } from "../storage/disk-server.ts";
 import { EngineError } from "../errors.ts";
 import type { RecoveredWire } from "../storage/disk-protocol.ts";
 import type { SimCluster, SimNode } from "./sim-cluster.ts";
-import { DISK_DIRECTORY, HEALTHY_DISK } from "./sim-disk.ts";
+import { DISK_DIRECTORY, HEALTHY_DISK, type DiskSpeed } from "./sim-disk.ts";
 import { HEALTHY_LINK, type LinkFaults } from "./sim-network.ts";
 import type { SimRandom } from "./sim-random.ts";
 import type { FaultKind, SwarmPlan } from "./swarm.ts";
@@ -38,6 +38,7 @@ export class Nemesis {
   begin(): void {
     const { lossRate, duplicateRate, reorderRate, delayMaxMs } = this.#plan.network;
     this.#cluster.network.setFaults({ ...HEALTHY_LINK, lossRate, duplicateRate, reorderRate, reorderMs: 20, delayMaxMs });
+    for (const node of this.#cluster.nodes) node.disk.speed = this.#diskSpeed;
     if (Object.keys(this.#plan.faults).length > 0) this.#again(this.#plan.faultEveryMs, () => this.#strike());
     if (this.#plan.membershipEveryMs !== undefined) this.#again(this.#plan.membershipEveryMs, () => this.#changeMembers());
     this.#lookAfter();
@@ -56,6 +57,10 @@ export class Nemesis {
       if (node.process?.isPaused === true) this.#cluster.resume(node);
       this.#cluster.start(node);
     }
+  }
+
+  get #diskSpeed(): DiskSpeed {
+    return { minMs: HEALTHY_DISK.minMs, maxMs: this.#plan.diskMaxMs };
   }
 
   #again(everyMs: number, run: () => void): void {
@@ -163,12 +168,20 @@ export class Nemesis {
         cluster.suspend(node);
         this.#later(() => cluster.wake(node, random));
         return true;
+      case "strandLeader":
+      case "stallLeader":
+        this.#strand(node, kind === "strandLeader");
+        return true;
+      case "forgetfulVoter":
+        return this.#forget();
+      case "lateHandover":
+        return this.#handOverLate();
       case "wallJump":
         node.machine.wallOffsetMs += random.between(-1, 1) * random.pick([100, 10_000, 3_600_000]);
         return true;
       case "slowDisk":
         node.disk.speed = { minMs: 1, maxMs: random.pick([20, 100, 1_000]) };
-        this.#later(() => (node.disk.speed = HEALTHY_DISK));
+        this.#later(() => (node.disk.speed = this.#diskSpeed));
         return true;
       case "hungDisk":
         node.disk.hang();
@@ -219,6 +232,68 @@ export class Nemesis {
     }
     if (random.chance(0.3)) for (const from of names) for (const to of names) if (network.linkFaults(from, to).cut) network.reset(from, to);
     this.#later(restore);
+  }
+
+  /** A leader that sleeps, or stops between gathering its input and its turn, alone: nobody tells it for a while what it has missed. */
+  #strand(node: SimNode, sleeps: boolean): void {
+    const cluster = this.#cluster;
+    const { electionTimeoutMs } = this.#plan;
+    this.#cut("isolateLeader", node);
+    if (sleeps) cluster.suspend(node);
+    else node.process?.pauseAtDefer();
+    cluster.scheduler.after(this.#random.between(1.5, 4) * electionTimeoutMs, () => {
+      if (sleeps) cluster.wake(node, this.#random);
+      else cluster.resume(node, this.#random);
+    });
+  }
+
+  /**
+   * A member that is cut off from the leader campaigns, and the one that still hears the leader restarts, and hears it no more: what it
+   * has forgotten, the leader's lease still counts on.
+   */
+  #forget(): boolean {
+    const cluster = this.#cluster;
+    const { electionTimeoutMs } = this.#plan;
+    const leader = this.#leader();
+    const [candidate, voter] = this.#random.shuffle(this.#running().filter((node) => node !== leader));
+    if (leader === undefined || candidate === undefined || voter === undefined || cluster.nodes.length !== 3) return false;
+    const cut = (one: SimNode, other: SimNode, faults: (from: string, to: string) => LinkFaults | undefined): void => {
+      cluster.network.setLinkFaults(one.name, other.name, faults(one.name, other.name));
+      cluster.network.setLinkFaults(other.name, one.name, faults(other.name, one.name));
+    };
+    cut(leader, candidate, (from, to) => this.#cutLink(from, to));
+    cluster.scheduler.after(this.#random.between(1, 3) * electionTimeoutMs, () => {
+      if (this.#isOver) return;
+      cut(leader, voter, (from, to) => this.#cutLink(from, to));
+      cluster.kill(voter);
+      cluster.start(voter);
+    });
+    cluster.scheduler.after(4 * electionTimeoutMs, () => {
+      cut(leader, candidate, () => undefined);
+      cut(leader, voter, () => undefined);
+    });
+    return true;
+  }
+
+  /** A handover whose message takes its time, to one whom the leader does not hear: it leads on, and then another does. */
+  #handOverLate(): boolean {
+    const { network, scheduler } = this.#cluster;
+    const { electionTimeoutMs } = this.#plan;
+    const leader = this.#leader();
+    const target = this.#running().find((node) => node !== leader);
+    if (leader === undefined || target === undefined) return false;
+    const delayMs = 0.3 * electionTimeoutMs;
+    const slow = { ...network.linkFaults(leader.name, target.name), delayMinMs: delayMs, delayMaxMs: delayMs };
+    leader.process?.deliver(() => this.#cluster.inside(leader)?.raft?.transferLeadership(target.memberId));
+    network.setLinkFaults(leader.name, target.name, slow);
+    scheduler.after(delayMs / 2, () => {
+      if (!this.#isOver) network.setLinkFaults(target.name, leader.name, this.#cutLink(target.name, leader.name));
+    });
+    scheduler.after(2 * electionTimeoutMs, () => {
+      network.setLinkFaults(target.name, leader.name, undefined);
+      network.setLinkFaults(leader.name, target.name, undefined);
+    });
+    return true;
   }
 
   #cutLink(from: string, to: string): LinkFaults {

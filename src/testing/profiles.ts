@@ -25,6 +25,7 @@ const SHORT: SwarmProfile = {
   electionTimeoutMs: 300,
   heartbeatMs: 30,
   clockDrift: 0,
+  diskMaxMs: 0.5,
   network: CALM,
   faultEveryMs: 200,
   faultMsMax: 600,
@@ -54,8 +55,17 @@ export const LOSSY: SwarmProfile = {
 export const LEASES: SwarmProfile = {
   ...SHORT,
   faults: { isolateLeader: 3, crash: 2, kill: 2, oneWay: 3, pauseLeader: 1, close: 1 },
-  workload: { ...CROWDED, leaseReadShare: 0.8 },
+  workload: { ...CROWDED, writeShare: 0.1, leaseReadShare: 0.8 },
 };
+
+/** A leader that was stopped, and does not hear what it has missed. */
+export const STRANDED: SwarmProfile = { ...SHORT, faultEveryMs: 400, faultMsMax: 2_000, faults: { strandLeader: 1, stallLeader: 1 }, workload: { ...CROWDED, clientsPerNode: 4, thinkMs: 15, writeShare: 0.2, leaseReadShare: 0.5 } };
+
+/** Votes that a lease must outlive. Few writes, so that no log is ahead of another. */
+export const FORGETFUL: SwarmProfile = { ...SHORT, faultEveryMs: 1_500, faults: { forgetfulVoter: 1, oneWay: 0.5 }, workload: { ...CROWDED, writeShare: 0.0005, thinkMs: 20 } };
+
+/** Leadership is handed over, and the message that says so is late. */
+export const HANDOVERS: SwarmProfile = { ...FORGETFUL, faults: { lateHandover: 1 } };
 
 /** Voters become learners, and voters again. */
 export const MEMBERSHIP: SwarmProfile = {
@@ -76,6 +86,9 @@ export const PROFILES: Readonly<Record<string, SwarmProfile>> = {
   disks: DISKS,
   lossy: LOSSY,
   leases: LEASES,
+  stranded: STRANDED,
+  forgetful: FORGETFUL,
+  handovers: HANDOVERS,
   membership: MEMBERSHIP,
   foundings: FOUNDINGS,
 };

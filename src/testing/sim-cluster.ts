@@ -219,6 +219,6 @@ export class SimCluster {
     });
     const port = await openInlineNode(this.#environment(node, process), { ...nodeOptions, ...this.#options.node });
     const delays = this.random.split(`boundary ${node.name} ${node.boot}`);
-    return openLocalEngine(delayPort(port, process, delays), process.clock, settings);
+    return openLocalEngine(delayPort(port, process, delays), process.applicationClock, settings);
   }
 }

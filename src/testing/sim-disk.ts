@@ -31,7 +31,7 @@ export class SimDisk {
   readonly #scheduler: SimScheduler;
   readonly #random: SimRandom;
   #isHung = false;
-  #session: DiskSession | undefined;
+  #channel: DiskChannel | undefined;
 
   constructor(options: { readonly scheduler: SimScheduler; readonly random: SimRandom; readonly segmentBytes: number }) {
     this.#scheduler = options.scheduler;
@@ -52,7 +52,7 @@ export class SimDisk {
   release(): void {
     if (!this.#isHung) return;
     this.#isHung = false;
-    this.#session?.proceed();
+    this.#channel?.proceed();
   }
 
   /** A process's way to it. The process before it must be dead. */
@@ -62,35 +62,35 @@ export class SimDisk {
       directory: DISK_DIRECTORY,
       options: { random: this.#random.split(`names ${this.#random.uint32()}`), segmentBytes: this.segmentBytes, now: () => this.#scheduler.now },
     });
-    const session = new DiskSession({ disk: this, process, server, scheduler: this.#scheduler, random: this.#random });
-    this.#session = session;
-    return session;
+    const channel = new DiskChannel({ disk: this, process, server, scheduler: this.#scheduler, random: this.#random });
+    this.#channel = channel;
+    return channel;
   }
 
   /** Power is lost: what is under way is cut short, and what was not synced is as chance has it. */
   crash(): void {
-    this.#session?.cutShort();
-    this.#session = undefined;
+    this.#channel?.cutShort();
+    this.#channel = undefined;
     this.#isHung = false;
     this.fileSystem.crash();
   }
 
   /** The process was killed, the machine runs on: what was written stays written. */
   endProcess(): void {
-    this.#session?.cutShort();
-    this.#session = undefined;
+    this.#channel?.cutShort();
+    this.#channel = undefined;
     this.fileSystem.endProcess();
   }
 
   wipe(): void {
-    this.#session = undefined;
+    this.#channel = undefined;
     this.fileSystem.wipe();
     this.fileSystem.clearFaults();
   }
 }
 
 /** One process's requests, in the order of the shipped queue. */
-class DiskSession implements DiskPort {
+class DiskChannel implements DiskPort {
   readonly #disk: SimDisk;
   readonly #process: SimProcess;
   readonly #queue: DiskQueue;

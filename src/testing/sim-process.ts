@@ -63,24 +63,29 @@ export class SimMachine {
 const HELD_MAX = 100_000;
 
 /** What waits for a process, by where it comes from: an event loop, and a process's threads, take from these in no order between them. */
-type HeldKind = "input" | "timer" | "deferred";
-const HELD_KINDS: readonly HeldKind[] = ["input", "timer", "deferred"];
+type HeldKind = "input" | "timer" | "deferred" | "application";
+const HELD_KINDS: readonly HeldKind[] = ["input", "timer", "deferred", "application"];
 /** How long a process may take over one thing that it finds waiting, when it goes on in an order of chance. */
 const CATCH_UP_MS_MAX = 0.2;
 
 export class SimProcess {
   readonly machine: SimMachine;
+  /** For the node. */
   readonly clock: Clock;
+  /** For what calls the node: in a thread of its own, and so in no order with it. */
+  readonly applicationClock: Clock;
   alive = true;
   #paused = false;
+  #pausesAtDefer = false;
   /** In the order of arrival; or by kind, while it catches up in an order of chance. */
   readonly #held: { readonly kind: HeldKind; readonly run: () => void }[] = [];
-  #order: SimRandom | undefined;
+  #order: { readonly random: SimRandom; readonly preferred: readonly HeldKind[] } | undefined;
   readonly #killed: (() => void)[] = [];
 
   constructor(machine: SimMachine) {
     this.machine = machine;
-    this.clock = new ProcessClock(this);
+    this.clock = new ProcessClock(this, { timer: "timer", deferred: "deferred" });
+    this.applicationClock = new ProcessClock(this, { timer: "application", deferred: "application" });
   }
 
   /** Whether anything runs in it now. */
@@ -107,12 +112,25 @@ export class SimProcess {
     this.#paused = true;
   }
 
+  /** Pauses when it has next put something off to the end of its turn: between that and the turn that follows. */
+  pauseAtDefer(): void {
+    this.#pausesAtDefer = true;
+  }
+
+  /** @internal */
+  onDefer(): void {
+    if (!this.#pausesAtDefer) return;
+    this.#pausesAtDefer = false;
+    this.machine.scheduler.after(0, () => this.pause());
+  }
+
   /**
    * Goes on after a pause. What waited runs in the order in which it came, each in an event of its own; with `random`, in an order that
    * an event loop may find too: what is of one kind keeps its order, and between the kinds there is none.
    */
   resume(random?: SimRandom): void {
     this.#paused = false;
+    this.#pausesAtDefer = false;
     this.#catchUp(random);
   }
 
@@ -136,24 +154,30 @@ export class SimProcess {
 
   #catchUp(random: SimRandom | undefined): void {
     if (!this.isRunning || this.#held.length === 0) return;
-    this.#order = random?.chance(0.7) === true ? random : undefined;
+    this.#order = random?.chance(0.7) === true ? { random, preferred: random.shuffle(HELD_KINDS) } : undefined;
     this.machine.scheduler.after(0, () => this.#takeOne());
   }
 
   #takeOne(): void {
     if (!this.isRunning || this.#held.length === 0) return;
-    const [held] = this.#held.splice(this.#next(), 1);
-    const delayMs = this.#order === undefined ? 0 : this.#order.fraction() * CATCH_UP_MS_MAX;
+    const at = this.#next();
+    const [held] = at < 0 ? [] : this.#held.splice(at, 1);
+    const delayMs = this.#order === undefined ? 0 : this.#order.random.fraction() * CATCH_UP_MS_MAX;
     if (this.#held.length > 0) this.machine.scheduler.after(delayMs, () => this.#takeOne());
     else this.#order = undefined;
     held?.run();
   }
 
+  /** Which of what is held is next; -1: a moment passes first. */
   #next(): number {
     if (this.#order === undefined) return 0;
-    const kind = this.#order.pick(HELD_KINDS);
-    const at = this.#held.findIndex((held) => held.kind === kind);
-    return at < 0 ? 0 : at;
+    const { random, preferred } = this.#order;
+    for (const kind of preferred) {
+      const at = this.#held.findIndex((held) => held.kind === kind);
+      if (at >= 0) return at;
+      if (random.chance(0.3)) return -1;
+    }
+    return 0;
   }
 }
 
@@ -162,9 +186,11 @@ const TIMER_LATENESS_MS = 0.001;
 
 class ProcessClock implements Clock {
   readonly #process: SimProcess;
+  readonly #kinds: { readonly timer: HeldKind; readonly deferred: HeldKind };
 
-  constructor(process: SimProcess) {
+  constructor(process: SimProcess, kinds: { readonly timer: HeldKind; readonly deferred: HeldKind }) {
     this.#process = process;
+    this.#kinds = kinds;
   }
 
   now(): number {
@@ -176,25 +202,29 @@ class ProcessClock implements Clock {
   }
 
   setTimer(delayMs: number, run: () => void): Timer {
-    return new ProcessTimer(this.#process, delayMs, run);
+    return new ProcessTimer(this.#process, this.#kinds.timer, delayMs, run);
   }
 
   defer(run: () => void): void {
     const process = this.#process;
-    process.machine.scheduler.after(0, () => process.deliver(run, "deferred"));
+    const { deferred } = this.#kinds;
+    if (deferred === "deferred") process.onDefer();
+    process.machine.scheduler.after(0, () => process.deliver(run, deferred));
   }
 }
 
 /** A timer on a machine's monotonic clock: it does not come due while that stands still. */
 class ProcessTimer implements Timer {
   readonly #process: SimProcess;
+  readonly #kind: HeldKind;
   readonly #deadline: number;
   readonly #run: () => void;
   #event: SimEvent | undefined;
   #cancelled = false;
 
-  constructor(process: SimProcess, delayMs: number, run: () => void) {
+  constructor(process: SimProcess, kind: HeldKind, delayMs: number, run: () => void) {
     this.#process = process;
+    this.#kind = kind;
     // A timer of setTimeout never fires in the same turn, and NaN or a negative delay count as none.
     this.#deadline = process.machine.now() + (delayMs > 0 ? delayMs : 0);
     this.#run = run;
@@ -217,8 +247,8 @@ class ProcessTimer implements Timer {
     // The machine slept meanwhile, or sleeps now: its clock has not come as far as the scheduler's.
     const isEarly = machine.now() < this.#deadline;
     if (isEarly && !machine.isSuspended) this.#arm();
-    else if (isEarly) this.#process.deliver(() => this.#arm(), "timer");
-    else this.#process.deliver(() => this.#fire(), "timer");
+    else if (isEarly) this.#process.deliver(() => this.#arm(), this.#kind);
+    else this.#process.deliver(() => this.#fire(), this.#kind);
   }
 
   #fire(): void {

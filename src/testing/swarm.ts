@@ -28,6 +28,10 @@ export const FAULT_KINDS = [
   "pauseLeader",
   "suspend",
   "suspendLeader",
+  "strandLeader",
+  "stallLeader",
+  "forgetfulVoter",
+  "lateHandover",
   "wallJump",
   "slowDisk",
   "hungDisk",
@@ -47,6 +51,8 @@ export interface SwarmPlan {
   readonly heartbeatMs: number;
   readonly clockDrift: number;
   readonly network: NetworkPlan;
+  /** How long a request of a disk takes at most, while faults go on. */
+  readonly diskMaxMs: number;
   /** The kinds that are on, with their weights. */
   readonly faults: Partial<Record<FaultKind, number>>;
   /** Between two faults, on average. */
@@ -80,6 +86,10 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   pauseLeader: 3,
   suspend: 1,
   suspendLeader: 1,
+  strandLeader: 1,
+  stallLeader: 1,
+  forgetfulVoter: 1,
+  lateHandover: 1,
   wallJump: 0.5,
   slowDisk: 1,
   hungDisk: 1,
@@ -116,7 +126,7 @@ export function drawPlan(random: SimRandom, profile: SwarmProfile = {}): SwarmPl
     isEarly: random.chance(0.2),
     segmentBytes: random.pick([8, 16, 64]) << 10,
     snapshotLogBytesMin: random.pick([8 << 10, 32 << 10, 1 << 20]),
-    historyRevisionsMax: random.pick([20, 200, 100_000]),
+    historyRevisionsMax: random.pick([200, 1_000, 100_000]),
     membershipEveryMs: random.chance(0.3) ? random.pick([500, 2_000]) : undefined,
     workload: {
       clientsPerNode: 1 + random.below(3),
@@ -131,6 +141,7 @@ export function drawPlan(random: SimRandom, profile: SwarmProfile = {}): SwarmPl
       timeoutMs: random.pick([500, 5_000]),
       watchesPerNode: random.below(3),
     },
+    diskMaxMs: random.pick([0.5, 0.5, 0.5, 10]),
   };
   return { ...plan, ...profile, workload: { ...plan.workload, ...profile.workload } };
 }

@@ -168,7 +168,7 @@ export class Workload {
       if (batch.kind === "progress") record.batches.push({ kind: "progress", revision: batch.revision });
       else if (batch.kind === "reset") record.batches.push({ kind: "reset", revision: batch.revision, values: batch.kvs.map((kv) => readValue(kv.key, kv)) });
       else record.batches.push(eventsOf(batch));
-      if (slowMs > 0 && !this.#stopped) await new Promise<void>((resolve) => void process.clock.setTimer(slowMs, resolve));
+      if (slowMs > 0 && !this.#stopped) await new Promise<void>((resolve) => void process.applicationClock.setTimer(slowMs, resolve));
     }
     // Nobody closes these watches, so an end without an error is the node's own closing.
     record.isLive = false;
@@ -212,7 +212,7 @@ class WorkloadClient {
   start(): void {
     const { random, options } = this.#workload;
     const pauseMs = -Math.log(1 - random.fraction()) * options.thinkMs;
-    this.#process.clock.setTimer(pauseMs, () => {
+    this.#process.applicationClock.setTimer(pauseMs, () => {
       if (this.#workload.isStopped) return;
       this.#call().then(
         () => this.start(),

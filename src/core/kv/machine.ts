@@ -336,7 +336,7 @@ export class KvMachine {
       if (this.wantResults) this.resultWriter.compareAndSwap(commands.op, this.currentRevision, false);
       return;
     }
-    const full = data.refusal(key, commands.value());
+    const full = data.refusal(key, commands.valueBytes);
     if (full !== undefined) {
       this.refuse(full, undefined);
       return;

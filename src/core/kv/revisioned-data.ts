@@ -38,12 +38,12 @@ export class RevisionedData {
   }
 
   /** Why a put would be refused: what a state may hold is part of the state, so that every member refuses alike. */
-  refusal(key: Uint8Array, value: Uint8Array): "keysMax" | "dataBytesMax" | undefined {
-    const bytes = RECORD_OVERHEAD_BYTES + key.length + value.length;
+  refusal(key: Uint8Array, valueBytes: number): "keysMax" | "dataBytesMax" | undefined {
+    const bytes = RECORD_OVERHEAD_BYTES + key.length + valueBytes;
     if (this.table.keys < KEYS_MAX && this.liveByteCount + bytes <= DATA_BYTES_MAX) return undefined;
     const before = this.live(key);
     if (before === 0) return this.table.keys >= KEYS_MAX ? "keysMax" : "dataBytesMax";
-    const grown = value.length - this.table.value(before).length;
+    const grown = valueBytes - this.table.valueBytes(before);
     return grown > 0 && this.liveByteCount + grown > DATA_BYTES_MAX ? "dataBytesMax" : undefined;
   }
 
@@ -67,7 +67,7 @@ export class RevisionedData {
     let bytes = EVENT_BYTES;
     this.liveByteCount += RECORD_OVERHEAD_BYTES + key.length + value.length;
     if (before !== 0) {
-      const superseded = RECORD_OVERHEAD_BYTES + key.length + table.value(before).length;
+      const superseded = RECORD_OVERHEAD_BYTES + key.length + table.valueBytes(before);
       bytes += superseded;
       this.liveByteCount -= superseded;
     }
@@ -86,7 +86,7 @@ export class RevisionedData {
     deletedRecord.key = key;
     deletedRecord.revision = revision;
     deletedRecord.cause = cause;
-    const valueBytes = table.value(before).length;
+    const valueBytes = table.valueBytes(before);
     this.ledger.add(revision, EVENT_BYTES + 2 * (RECORD_OVERHEAD_BYTES + keyBytes) + valueBytes);
     this.liveByteCount -= RECORD_OVERHEAD_BYTES + keyBytes + valueBytes;
     table.delete(deletedRecord);

@@ -59,6 +59,9 @@ export interface Table {
   /** Views into the slabs: valid until the next change of the table. Never hand them out. */
   key(ref: RecordRef): Uint8Array;
   value(ref: RecordRef): Uint8Array;
+  /** Their lengths, without a view. */
+  keyBytes(ref: RecordRef): number;
+  valueBytes(ref: RecordRef): number;
   /** From `ref` back along the chain: the record that held at `revision`; 0 if none. */
   asOf(ref: RecordRef, revision: number): RecordRef;
 

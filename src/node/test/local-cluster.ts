@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openLocalEngine, type LocalEngine } from "../../client/engine.ts";
-import { resolveOptions } from "../../client/engine-options.ts";
+import { resolveOptions, type EngineOptions } from "../../client/engine-options.ts";
 import { createNodeClock } from "../../host/node-clock.ts";
 import { openInlineNode } from "../inline-port.ts";
 import type { NodeOptions } from "../node-options.ts";
@@ -31,7 +31,7 @@ export class LocalCluster {
     return join(this.directory, name);
   }
 
-  async open(name: string): Promise<LocalEngine> {
+  async open(name: string, engineOptions: Partial<EngineOptions> = {}): Promise<LocalEngine> {
     const { node, settings } = resolveOptions({
       dataDir: this.dataDir(name),
       name,
@@ -41,6 +41,7 @@ export class LocalCluster {
       electionTimeoutMs: 300,
       heartbeatMs: 30,
       timeoutMs: 20_000,
+      ...engineOptions,
     });
     const options: NodeOptions = { ...node, ...this.#overrides };
     const port = await openInlineNode(createEnvironment(options, { thread: "inline", diskWorkerUrl: undefined }), options);

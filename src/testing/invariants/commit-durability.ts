@@ -22,7 +22,8 @@ export class CommitDurability implements Invariant {
     if (raft.role !== "leader" || term === undefined || index <= this.#committed.lastIndex) return;
     const holders = new Set<string>();
     for (const other of this.#members()) {
-      if (other.log.isFounded && other.log.durable.holds(index, term)) holders.add(other.id);
+      // An acknowledgement may be counted after the disk that it spoke of was wiped.
+      if ([other.log, ...other.lostLogs].some((log) => log.isFounded && log.durable.holds(index, term))) holders.add(other.id);
     }
     if (!isMajorityOfBoth(raft.configuration, holders)) {
       throw new CheckFailure("commit durability", `${member.name} commits index ${index} of term ${term}, which only ${[...holders].join(", ") || "nobody"} of ${JSON.stringify({ incoming: raft.configuration.incoming, outgoing: raft.configuration.outgoing })} has on disk`);

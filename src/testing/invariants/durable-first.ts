@@ -35,7 +35,7 @@ export class DurableFirst implements Invariant {
   }
 
   onRecovered(member: MemberView, recovered: Recovered): void {
-    const { durable, durableVote, isFounded } = member.log;
+    const { durable, durableVote, isFounded, resettingTo } = member.log;
     const { log } = recovered;
     if (!isFounded) return;
     if (log === undefined) throw new CheckFailure("durable first", `${member.name} lost its log`);
@@ -45,6 +45,7 @@ export class DurableFirst implements Invariant {
     if (foundVote.term < durableVote.term || (foundVote.term === durableVote.term && durableVote.votedFor !== undefined && foundVote.votedFor !== durableVote.votedFor)) {
       throw new CheckFailure("durable first", `${member.name} had ${JSON.stringify(durableVote)} on disk and recovers ${JSON.stringify(foundVote)}`);
     }
+    if (resettingTo !== undefined && log.base.lastIncludedIndex >= resettingTo) return;
     for (let index = Math.max(found.baseIndex, durable.baseIndex) + 1; index <= durable.lastIndex; index++) {
       if (found.termAt(index) !== durable.termAt(index)) {
         throw new CheckFailure("durable first", `${member.name} had index ${index} of term ${durable.termAt(index)} on disk and recovers ${found.termAt(index) ?? "nothing"}`);

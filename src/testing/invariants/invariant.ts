@@ -37,6 +37,8 @@ export interface MemberView {
   /** Counts its openings. */
   readonly boot: number;
   readonly log: MemberLog;
+  /** What disks held that the machine lost since: acknowledged while it was there. */
+  readonly lostLogs: readonly MemberLog[];
   /** Its machine's monotonic clock. */
   now(): number;
   /** Whether its machine was suspended since the process began. */

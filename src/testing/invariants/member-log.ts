@@ -71,6 +71,7 @@ export class MemberLog {
 
   found(meta: SnapshotMeta): void {
     this.isFounded = true;
+    this.resettingTo = undefined;
     this.written.reset(meta.lastIncludedIndex, meta.lastIncludedTerm);
     this.durable.reset(meta.lastIncludedIndex, meta.lastIncludedTerm);
     this.configurations = [{ index: meta.lastIncludedIndex, configuration: meta.configuration }];
@@ -99,9 +100,11 @@ export class MemberLog {
     }
   }
 
-  /** A snapshot is being named by the log; with `resetLog` nothing that the log held is promised any more. */
-  snapshotBegins(resetLog: boolean): void {
-    if (resetLog) this.durable.truncate(this.durable.baseIndex + 1);
+  /** The index of a snapshot that is taking the log's place: after a crash one or the other is there. */
+  resettingTo: number | undefined;
+
+  snapshotBegins(meta: SnapshotMeta, resetLog: boolean): void {
+    if (resetLog) this.resettingTo = meta.lastIncludedIndex;
   }
 
   snapshotDone(meta: SnapshotMeta, resetLog: boolean): void {
@@ -110,6 +113,7 @@ export class MemberLog {
 
   recover(log: RecoveredLog): void {
     this.isFounded = true;
+    this.resettingTo = undefined;
     this.written.restore(log);
     this.durable.restore(log);
     this.durableVote = log.vote;

@@ -1,6 +1,6 @@
 /** Planted bugs: each is a change to the shipped sources that the simulator must find within so many seeds of its profile. */
 import type { SwarmProfile } from "../swarm.ts";
-import { CROWDED, DISKS, ELECTIONS, FOUNDINGS, LEASES, LOSSY, MEMBERSHIP } from "../profiles.ts";
+import { CROWDED, DISKS, ELECTIONS, FORGETFUL, FOUNDINGS, HANDOVERS, LOSSY, MEMBERSHIP, STRANDED } from "../profiles.ts";
 import type { Edit } from "./canary-bundle.ts";
 
 export interface Canary {
@@ -68,11 +68,18 @@ export const CANARIES: readonly Canary[] = [
   {
     name: "a late completion counts for the entry that took the place of its own",
     edits: [
-      raft("log.ts", "const at = this.#writes.findIndex((write) => write.index === index && write.term === term);", "const at = this.#writes.findIndex((write) => write.index >= index && write.term >= term);"),
-      raft("log.ts", "const through = Math.min(index, write.validThrough);", "const through = write.index;"),
+      raft("log.ts", "const through = Math.min(index, write.validThrough);", "const through = index;"),
     ],
-    profile: DISKS,
-    seedsMax: 40,
+    profile: {
+      ...ELECTIONS,
+      diskMaxMs: 600,
+      network: { lossRate: 0, duplicateRate: 0, reorderRate: 0, delayMaxMs: 2 },
+      faultEveryMs: 500,
+      faultMsMax: 1_000,
+      faults: { isolateLeader: 1 },
+      workload: { ...CROWDED, clientsPerNode: 6, writeShare: 0.9, thinkMs: 5 },
+    },
+    seedsMax: 60,
   },
   {
     name: "acknowledgements do not wait for the disk",
@@ -113,32 +120,32 @@ export const CANARIES: readonly Canary[] = [
   {
     name: "a read is answered without asking a majority",
     edits: [raft("read-index.ts", "id === state.id ? Number.POSITIVE_INFINITY : (state.progress.get(id)?.roundConfirmed ?? 0),", "id === undefined ? 0 : Number.POSITIVE_INFINITY,")],
-    profile: { ...LEASES, faults: { suspendLeader: 1 }, workload: { ...CROWDED, leaseReadShare: 0, eventualReadShare: 0 } },
-    seedsMax: 20,
+    profile: STRANDED,
+    seedsMax: 10,
   },
   {
     name: "a vote is granted right after a restart, within the old lease",
     edits: [raft("state.ts", "new ElectionState(now + this.timing.electionTimeoutMs)", "new ElectionState(now)")],
-    profile: LEASES,
-    seedsMax: 60,
+    profile: FORGETFUL,
+    seedsMax: 20,
   },
   {
     name: "a follower that hears from its leader votes for another",
     edits: [raft("election.ts", "  return state.role === \"leader\" || state.now < state.election.stickyUntil;", "  return false;")],
-    profile: LEASES,
-    seedsMax: 30,
+    profile: FORGETFUL,
+    seedsMax: 20,
   },
   {
     name: "a lease is taken again after TimeoutNow was sent",
     edits: [raft("leader-lease.ts", "  state.lease.forfeitedTerm = state.term;\n", "")],
-    profile: { ...LEASES, faults: { close: 1, isolateLeader: 0.2 } },
+    profile: HANDOVERS,
     seedsMax: 20,
   },
   {
     name: "a suspension of the machine is not noticed",
     edits: [raft("leader-lease.ts", "if (known !== undefined && Math.abs(offset - known) <= SUSPENSION_MS) return;", "if (known !== undefined) return;")],
-    profile: { ...LEASES, faults: { suspendLeader: 1 } },
-    seedsMax: 20,
+    profile: STRANDED,
+    seedsMax: 10,
   },
   {
     name: "the clock is read before the input of the turn is gathered",
@@ -149,8 +156,8 @@ export const CANARIES: readonly Canary[] = [
       { file: "node/node.ts", find: "    const now = this.#environment.clock.now();\n    this.#turnNow = now;", replace: "    this.#turnNow = now;" },
       { file: "node/node.ts", find: "raft?.advance(now, this.#environment.clock.wallNow());", replace: "raft?.advance(now, wallNow);" },
     ],
-    profile: { ...LEASES, faults: { pauseLeader: 1 } },
-    seedsMax: 60,
+    profile: { ...STRANDED, faults: { stallLeader: 1 }, workload: { ...CROWDED, clientsPerNode: 6, thinkMs: 20, writeShare: 0.15, leaseReadShare: 1 } },
+    seedsMax: 20,
   },
   {
     name: "a member whose disk was wiped takes part under its old name",

@@ -152,6 +152,7 @@ export class PackedTable implements Table {
     const hash = hashKey(key, 0, key.length, this.#seedLow, this.#seedHigh);
     const at = this.#index.find(key, hash);
     const before = at === 0 ? 0 : this.#word(at, KEY_HEAD);
+    // Where a key has no record yet, or was deleted, it begins anew.
     const continues = before !== 0 && this.#isPut(before);
     const createRevision = continues ? this.createRevision(before) : revision;
     const version = continues ? this.version(before) + 1 : 1;
@@ -235,6 +236,14 @@ export class PackedTable implements Table {
     const word = this.#word(ref, RECORD_VALUE_BYTES);
     const from = (ref & SLAB_UNITS_MASK) * 8 + RECORD_HEADER_BYTES + ((word & FLAG_LEASE) === 0 ? 0 : LEASE_BYTES);
     return this.#slabs.bytes[ref >>> SLAB_UNITS_LOG2]!.subarray(from, from + (word & VALUE_BYTES_MASK));
+  }
+
+  keyBytes(ref: RecordRef): number {
+    return this.#word(this.#word(ref, RECORD_KEY), KEY_BYTES);
+  }
+
+  valueBytes(ref: RecordRef): number {
+    return this.#word(ref, RECORD_VALUE_BYTES) & VALUE_BYTES_MASK;
   }
 
   asOf(ref: RecordRef, revision: number): RecordRef {

@@ -139,6 +139,14 @@ export class SimpleTable implements Table {
     return this.at(ref).value.slice();
   }
 
+  keyBytes(ref: RecordRef): number {
+    return this.key(ref).length;
+  }
+
+  valueBytes(ref: RecordRef): number {
+    return this.value(ref).length;
+  }
+
   asOf(ref: RecordRef, revision: number): RecordRef {
     let at = ref;
     while (at !== 0 && this.revision(at) > revision) at = this.previous(at);
