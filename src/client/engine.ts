@@ -12,6 +12,7 @@ import {
   SHARED_OPEN,
   SHARED_WALL_OFFSET,
   type FromNode,
+  type MembersState,
   type NodePort,
   type NodeStatus,
 } from "../node/boundary.ts";
@@ -47,7 +48,7 @@ import type {
 import { createKeyMeta, createKeyValue, createKeyValueOf } from "./key-value.ts";
 import { LatestValue } from "./latest-value.ts";
 import { LocalScan } from "./local-scan.ts";
-import { LocalWatch, WATCH_CREDIT_BYTES } from "./local-watch.ts";
+import { LocalWatch, WATCH_CREDIT_BYTES, WATCH_CREDIT_BYTES_MIN, WATCHES_CREDIT_BYTES } from "./local-watch.ts";
 import { decodeKv } from "../core/kv/result.ts";
 import type { EngineSettings, LogRecord } from "./engine-options.ts";
 
@@ -165,7 +166,7 @@ export class LocalEngine implements Engine {
     this.#shared = new SharedTableReader(opened.shared);
     this.#state = new LatestValue(stateOf(status));
     this.#leader = new LatestValue(leaderOf(status));
-    this.#members = new LatestValue<Members>(status.members);
+    this.#members = new LatestValue<Members>(membersOf(status.members));
     this.#calls = new Calls({
       clock,
       pendingCallsMax: settings.pendingCallsMax,
@@ -213,13 +214,18 @@ export class LocalEngine implements Engine {
         this.#log(status.state.kind === "failed" ? "error" : status.state.kind === "noQuorum" ? "warn" : "info", `state ${status.state.kind}`, {
           ...(status.state.kind === "failed" ? { code: status.state.error.code, reason: status.state.error.message } : {}),
         });
+        if (status.state.kind === "failed") {
+          // It will never tell them anything again.
+          const cause = fromWire(status.state.error);
+          this.#endStreams(new EngineError("CLOSED", `the node has failed: ${cause.message}`, {}, { cause }));
+        }
       }
     }
     if (before.leader !== status.leader || (status.leader !== undefined && before.term !== status.term)) {
       this.#leader.set(leaderOf(status));
       this.#log("info", status.leader === undefined ? "no leader" : "leader", { term: status.term, leader: status.leader ?? "", self: status.leader === this.memberId });
     }
-    if (before.members.index !== status.members.index) this.#members.set(status.members);
+    if (before.members.index !== status.members.index) this.#members.set(membersOf(status.members));
   }
 
   onGone(reason: string | undefined): void {
@@ -559,6 +565,7 @@ export class LocalEngine implements Engine {
     const id = this.#calls.newId();
     const watch = new LocalWatch({
       id,
+      creditBytes: Math.min(WATCH_CREDIT_BYTES, Math.max(WATCH_CREDIT_BYTES_MIN, Math.floor(WATCHES_CREDIT_BYTES / (this.#watches.size + 1)))),
       signal,
       tell: (message) => this.#calls.tell(message),
       onClosed: (closed) => this.#watches.delete(closed),
@@ -569,7 +576,7 @@ export class LocalEngine implements Engine {
       return watch;
     }
     this.#watches.set(id, watch);
-    this.#calls.tell({ kind: "watch", watch: id, interval, fromRevision, initial, prevKv, only, onGap, progressMs, creditBytes: WATCH_CREDIT_BYTES });
+    this.#calls.tell({ kind: "watch", watch: id, interval, fromRevision, initial, prevKv, only, onGap, progressMs, creditBytes: watch.creditBytes });
     return watch;
   }
 
@@ -578,7 +585,7 @@ export class LocalEngine implements Engine {
   async members(options: CallOptions = {}): Promise<Members> {
     checkOptions(options, KNOWN.call, "options");
     const { call, reply } = this.#calls.members(this.#timeout(options.timeoutMs, options.signal));
-    return this.#cancellable(options.signal, call, reply);
+    return membersOf(await this.#cancellable(options.signal, call, reply));
   }
 
   watchMembers(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<Members> {
@@ -767,4 +774,13 @@ function stateOf(status: NodeStatus): EngineState {
   if (state.kind === "failed") return { kind: "failed", error: fromWire(state.error) as AnyEngineError };
   if (state.kind === "full") return { kind: "full", error: fromWire(state.error) as EngineError<"NO_SPACE"> };
   return state;
+}
+
+/** Members as callers see them. */
+function membersOf({ members, leader, index }: MembersState): Members {
+  return {
+    members: members.map(({ id, name, peerAddress, clientAddresses, role, promotable }) => ({ id, name, peerAddress, clientAddresses, role, promotable })),
+    leader,
+    index,
+  };
 }

@@ -11,11 +11,14 @@ import { forgetAbort, onAbortOf } from "./abort-listeners.ts";
 import { createKeyValue, decodeText } from "./key-value.ts";
 import type { Bytes } from "./client.ts";
 
-export const WATCH_CREDIT_BYTES: number = 1 << 20;
+/** What a node may have sent to one watch that nobody has read, and to all watches of an engine together; but for the least for each. */
+export const WATCH_CREDIT_BYTES: number = 256 << 10;
+export const WATCHES_CREDIT_BYTES: number = 8 << 20;
+export const WATCH_CREDIT_BYTES_MIN = 1_024;
 /** A batch costs its bytes and this. */
 const BATCH_COST_BYTES = 64;
 /** Credit is given back in pieces, not batch by batch; the node is never short of it by more than this. */
-const CREDIT_STEP_BYTES: number = WATCH_CREDIT_BYTES >> 3;
+const CREDIT_STEPS = 8;
 
 type Watched = FromNode & { readonly kind: "watched" };
 
@@ -36,8 +39,11 @@ export class LocalWatch implements Watch {
   #ended: EngineError | "closed" | undefined;
   #iterated = false;
 
-  constructor(options: { readonly id: number; readonly signal: AbortSignal | undefined; tell(message: ToNode): void; onClosed(id: number): void }) {
+  readonly creditBytes: number;
+
+  constructor(options: { readonly id: number; readonly creditBytes: number; readonly signal: AbortSignal | undefined; tell(message: ToNode): void; onClosed(id: number): void }) {
     this.#id = options.id;
+    this.creditBytes = options.creditBytes;
     this.#tell = (message) => options.tell(message);
     this.#onClosed = (id) => options.onClosed(id);
     this.#signal = options.signal;
@@ -95,7 +101,7 @@ export class LocalWatch implements Watch {
           continue;
         }
         this.#creditBytes += watched.bytes.byteLength + BATCH_COST_BYTES;
-        if (this.#creditBytes >= CREDIT_STEP_BYTES) {
+        if (this.#creditBytes >= this.creditBytes / CREDIT_STEPS) {
           this.#tell({ kind: "watchCredit", watch: this.#id, bytes: this.#creditBytes });
           this.#creditBytes = 0;
         }

@@ -2,12 +2,12 @@
  * Feeds committed entries to the state machine, in order, a slice at a time: a large command may take many turns, and Raft's turns go
  * on meanwhile. Entries that have left memory come back from the disk.
  */
-import { BATCH_HEADER_BYTES, readBatchHeader, type BatchHeader } from "../core/batch.ts";
+import { BATCH_HEADER_BYTES, BATCH_VERSION, readBatchHeader, type BatchHeader } from "../core/batch.ts";
 import type { KvMachine } from "../core/kv/machine.ts";
 import { entryPayload, type Entry } from "../core/raft/entry.ts";
 import type { Raft } from "../core/raft/raft.ts";
 import type { Storage } from "../storage/storage.ts";
-import { assert } from "../errors.ts";
+import { assert, EngineError } from "../errors.ts";
 
 /** Records of one slice of apply: about a millisecond. */
 const SLICE_RECORDS = 1_000;
@@ -87,6 +87,14 @@ export class Applier {
     }
     const payload = entryPayload(entry);
     const header = entry.kind === "command" ? readBatchHeader(payload) : undefined;
+    if (entry.kind === "command" && header === undefined) {
+      // To skip it would be to differ from the members that understand it.
+      throw new EngineError("INCOMPATIBLE", `entry ${entry.index} holds a batch that this version does not know: update this member`, {
+        what: "batch version",
+        found: String(payload[0]),
+        supported: String(BATCH_VERSION),
+      });
+    }
     const wanted = header !== undefined && this.#options.wants(header) ? header : undefined;
     this.#machine.begin(
       {

@@ -11,7 +11,7 @@
  */
 import type { MemberId, MemberRecord } from "../core/raft/configuration.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
-import { EngineError } from "../errors.ts";
+import { asEngineError, EngineError } from "../errors.ts";
 import type { Clock, Timer } from "../host/clock.ts";
 import { bootstrapMemberId, type Identity } from "./identity.ts";
 import { decodeFounding, encodeFounding, type FoundingFrame } from "./peer-frames.ts";
@@ -183,7 +183,10 @@ export class Founding {
         this.#identity = identity;
         then();
       },
-      () => {}, // Storage reports its own failure, which stops the node.
+      (error: unknown) => {
+        this.close();
+        this.#options.onRefused(asEngineError(error));
+      },
     );
   }
 }

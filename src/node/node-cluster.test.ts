@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { clientSuite } from "../client/test/client-suite.ts";
 import { Engine, EngineError } from "../index.ts";
@@ -193,6 +194,24 @@ test("the largest request there can be goes through every member, also where the
     await assert.rejects(opened[0]!.put("large", largest), { code: "INVALID_ARGUMENT" });
     // Nothing waits behind it.
     for (const engine of opened) await engine.put("after", engine.name);
+  } finally {
+    await cluster.end();
+  }
+});
+
+test("a directory that has lost its log, or its identity, is refused", async () => {
+  const cluster = await LocalCluster.create(["n1"]);
+  try {
+    for (const missing of [/\.log$/, /^identity$/]) {
+      const engine = await cluster.open("n1");
+      await engine.put("a", "1");
+      await cluster.close("n1");
+      const directory = cluster.dataDir("n1");
+      for (const file of readdirSync(directory)) if (missing.test(file)) rmSync(join(directory, file));
+      await assert.rejects(cluster.open("n1"), { code: "CORRUPT" });
+      await assert.rejects(cluster.open("n1"), { code: "CORRUPT" }, "it stays refused");
+      rmSync(directory, { recursive: true });
+    }
   } finally {
     await cluster.end();
   }

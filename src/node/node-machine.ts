@@ -1,5 +1,6 @@
 /** The state machine of a node with the memory that it keeps its data in, made new, from the newest snapshot, or from a stream. */
 import { KvMachine } from "../core/kv/machine.ts";
+import { SNAPSHOT_VERSION } from "../core/kv/snapshot-format.ts";
 import { SnapshotFault, SnapshotRestoring } from "../core/kv/snapshot-stream.ts";
 import { createTable, type PackedTable } from "../core/kv/table/packed-table.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
@@ -50,6 +51,9 @@ export async function restoreMachine(storage: Storage, options: NodeOptions, ran
 }
 
 function unreadable(file: SnapshotFile, offset: number, found: string): EngineError {
+  if (found.endsWith(": version")) {
+    return new EngineError("INCOMPATIBLE", "the newest snapshot was written by a later version of this program", { what: "snapshot stream", found: "a later version", supported: String(SNAPSHOT_VERSION) });
+  }
   const path = `snapshot at ${file.meta.lastIncludedIndex}`;
   return new EngineError("CORRUPT", `${path}: ${found}`, { path, offset, expected: "a snapshot stream", found });
 }

@@ -34,8 +34,8 @@ import {
   type ToNode,
 } from "./boundary.ts";
 import type { Environment } from "./environment.ts";
-import { answerFounding, Founding, foundingMembers, foundingMeta } from "./founding.ts";
-import { checkIdentity, decodeIdentity, encodeIdentity, newIdentity, type Identity } from "./identity.ts";
+import { answerFounding, Founding, foundingMembers } from "./founding.ts";
+import { encodeIdentity, type Identity } from "./identity.ts";
 import type { NodeOptions } from "./node-options.ts";
 import {
   decodeSnapshotBegin,
@@ -46,6 +46,7 @@ import {
   FRAME_SNAPSHOT_BEGIN,
   FRAME_SNAPSHOT_CHUNK,
 } from "./peer-frames.ts";
+import { foundLog, recoverMember } from "./recovery.ts";
 import { Proposals } from "./proposals.ts";
 import { Ranges } from "./ranges.ts";
 import { Reads } from "./reads.ts";
@@ -116,6 +117,9 @@ export class Node {
   #nextTransfer = 1;
   readonly #ranges: Ranges;
 
+  /** By member, as its last hello said. */
+  readonly #stickinessMs = new Map<MemberId, number>();
+
   #frames: Frame[] = [];
   #calls: ToNode[] = [];
   /** The calls of this turn, and how many of them have been taken up: where a turn breaks off the rest is still told. */
@@ -185,8 +189,7 @@ export class Node {
   static async open(environment: Environment, options: NodeOptions, deliver: (messages: readonly FromNode[]) => void): Promise<Node> {
     const storage = await environment.openStorage({ unsafeNoFsync: options.unsafeNoFsync });
     try {
-      const identity = await openIdentity(environment, options, storage);
-      const log = identity.phase === "active" ? await openLog(storage, identity) : undefined;
+      const { identity, log } = await recoverMember(storage, options, environment.random);
       const machine = await restoreMachine(storage, options, environment.random, log);
       const node = new Node({ environment, options, storage, identity, machine, deliver });
       await node.#start(log);
@@ -606,6 +609,7 @@ export class Node {
       now,
     });
     this.#raft = raft;
+    this.#boundLease();
     this.#applier = new Applier({
       raft,
       storage: this.#storage,
@@ -647,28 +651,26 @@ export class Node {
 
   #startFounding(): void {
     const { clock } = this.#environment;
+    let founded: RecoveredLog | undefined;
     this.#founding = new Founding({
       identity: this.#identity,
       clock,
       intervalMs: this.#options.heartbeatMs,
       send: (to, frame) => this.#transport?.send(to, "urgent", frame),
       save: async (identity) => {
+        // An active member has a log: without one it was lost.
+        if (identity.phase === "active") founded = await foundLog(this.#storage, identity);
         await this.#storage.saveIdentity(encodeIdentity(identity));
         this.#identity = identity;
       },
       onActive: (identity) => {
         this.#identity = identity;
         this.#founding = undefined;
-        openLog(this.#storage, identity).then(
-          (log) => {
-            if (this.#phase !== "open") return;
-            this.#turnNow = clock.now();
-            this.#startRaft(log);
-            this.#setPeers();
-            this.#wake();
-          },
-          () => {}, // `failed` tells.
-        );
+        if (this.#phase !== "open" || founded === undefined) return;
+        this.#turnNow = clock.now();
+        this.#startRaft(founded);
+        this.#setPeers();
+        this.#wake();
       },
       onRefused: (error) => this.#fail(error),
     });
@@ -685,7 +687,7 @@ export class Node {
     if (hello.memberId === this.#identity.memberId) return `member: this is ${hello.name} itself, or another under its name`;
     const configuration = this.#raft?.configuration ?? (this.#identity.phase === "pending" ? this.#identity.founding?.configuration : undefined);
     if (this.#raft === undefined) {
-      return foundingMembers(this.#identity).some(({ id }) => id === hello.memberId) ? undefined : `member: ${hello.name} is not in the founding list`;
+      return foundingMembers(this.#identity).some(({ id }) => id === hello.memberId) ? this.#noteHello(hello) : `member: ${hello.name} is not in the founding list`;
     }
     const recorded = configuration?.members.find(({ id }) => id === hello.memberId);
     // Not known here: this member's own configuration may be behind; only the log says who is a member, and nothing counts before it does.
@@ -693,7 +695,19 @@ export class Node {
     if (recorded.incarnation !== hello.incarnation) {
       return `incarnation: the cluster knows ${hello.name} with another data directory: its disk was lost or replaced; a wiped member must be replaced by a new one`;
     }
-    return undefined;
+    return this.#noteHello(hello);
+  }
+
+  #noteHello(hello: Hello): undefined {
+    this.#stickinessMs.set(hello.memberId, hello.electionTimeoutMs);
+    this.#boundLease();
+  }
+
+  /** A leader lease rests on how long each follower keeps to its leader, which is each one's own setting. */
+  #boundLease(): void {
+    let shortest = Number.POSITIVE_INFINITY;
+    for (const { id } of this.#raft?.configuration.members ?? []) shortest = Math.min(shortest, this.#stickinessMs.get(id) ?? Number.POSITIVE_INFINITY);
+    this.#raft?.boundLease(shortest);
   }
 
   #onRefused(peer: MemberId, reason: string): void {
@@ -937,40 +951,4 @@ export class Node {
       () => this.#deliver([{ kind: "closed" }]),
     );
   }
-}
-
-async function openIdentity(environment: Environment, options: NodeOptions, storage: Storage): Promise<Identity> {
-  const { identity: bytes } = storage.recovered;
-  if (bytes !== undefined) {
-    const identity = decodeIdentity(bytes);
-    checkIdentity(identity, { name: options.name === "" ? undefined : options.name, bootstrap: options.bootstrap });
-    return identity;
-  }
-  const name = options.name === "" ? options.defaultName : options.name;
-  let identity = newIdentity({ name, bootstrap: options.bootstrap }, environment.random);
-  if (options.bootstrap === undefined || Object.keys(options.bootstrap).length === 1) {
-    const { memberId, incarnation } = identity;
-    const peerAddress = options.bootstrap?.[name] ?? options.peer?.advertise ?? "";
-    const founding = foundingMeta([{ id: memberId, name, peerAddress, clientAddresses: [], incarnation, promotable: false }]);
-    identity = { ...identity, phase: "active", founding };
-  }
-  await storage.saveIdentity(encodeIdentity(identity));
-  return identity;
-}
-
-/** The log of an active member; a new one begins with the founding configuration. */
-async function openLog(storage: Storage, identity: Identity): Promise<RecoveredLog> {
-  const { log } = storage.recovered;
-  if (log !== undefined) return log;
-  const base = identity.founding!;
-  await storage.found(base);
-  return {
-    vote: { term: base.lastIncludedTerm, votedFor: undefined },
-    base,
-    firstIndex: base.lastIncludedIndex + 1,
-    lastIndex: base.lastIncludedIndex,
-    terms: [{ index: base.lastIncludedIndex, term: base.lastIncludedTerm }],
-    configurationEntries: [],
-    tail: [],
-  };
 }

@@ -1,0 +1,75 @@
+/**
+ * Who this member is and where its log stands, from what the disk says. The order in which a member comes to be keeps the two apart from a
+ * loss: the identity is there first, as pending; then the log; then the identity says active. So an active member without a log, and a
+ * log without an identity, have lost something that others may count on, and are refused.
+ */
+import type { RecoveredLog } from "../core/raft/ready.ts";
+import { EngineError } from "../errors.ts";
+import type { Random } from "../host/random.ts";
+import type { Storage } from "../storage/storage.ts";
+import { foundingMeta } from "./founding.ts";
+import { checkIdentity, decodeIdentity, encodeIdentity, newIdentity, type Identity } from "./identity.ts";
+import type { NodeOptions } from "./node-options.ts";
+
+/** `log` is undefined while the cluster is being founded. Rejects with CORRUPT or INCOMPATIBLE. */
+export async function recoverMember(
+  storage: Storage,
+  options: NodeOptions,
+  random: Random,
+): Promise<{ readonly identity: Identity; readonly log: RecoveredLog | undefined }> {
+  const { identity: bytes, log } = storage.recovered;
+  if (bytes === undefined && log !== undefined) throw lost("identity", "a log is there, and no identity file");
+  const identity = bytes === undefined ? await beginIdentity(storage, options, random) : decodeIdentity(bytes);
+  checkIdentity(identity, { name: options.name === "" ? undefined : options.name, bootstrap: options.bootstrap });
+  if (identity.phase === "active") {
+    if (log === undefined) throw lost("log", "the member has taken part, and its log is gone");
+    return { identity, log };
+  }
+  // Founded by this node alone: there is nobody to wait for.
+  if (identity.phase === "pending" && identity.founding!.configuration.members.length === 1) {
+    const founded = await foundLog(storage, identity);
+    const active: Identity = { ...identity, phase: "active" };
+    await storage.saveIdentity(encodeIdentity(active));
+    return { identity: active, log: founded };
+  }
+  return { identity, log: undefined };
+}
+
+async function beginIdentity(storage: Storage, options: NodeOptions, random: Random): Promise<Identity> {
+  const { bootstrap, peer, defaultName } = options;
+  const name = options.name === "" ? defaultName : options.name;
+  let identity = newIdentity({ name, bootstrap }, random);
+  if (bootstrap === undefined || Object.keys(bootstrap).length === 1) {
+    const { memberId, incarnation } = identity;
+    const peerAddress = bootstrap?.[name] ?? peer?.advertise ?? "";
+    const founding = foundingMeta([{ id: memberId, name, peerAddress, clientAddresses: [], incarnation, promotable: false }]);
+    identity = { ...identity, phase: "pending", founding };
+  }
+  await storage.saveIdentity(encodeIdentity(identity));
+  return identity;
+}
+
+/** Begins the log of a new member with the founding configuration; what was begun before a crash is there already. */
+export async function foundLog(storage: Storage, identity: Identity): Promise<RecoveredLog> {
+  const { log } = storage.recovered;
+  if (log !== undefined) return log;
+  const base = identity.founding!;
+  await storage.found(base);
+  return {
+    vote: { term: base.lastIncludedTerm, votedFor: undefined },
+    base,
+    firstIndex: base.lastIncludedIndex + 1,
+    lastIndex: base.lastIncludedIndex,
+    terms: [{ index: base.lastIncludedIndex, term: base.lastIncludedTerm }],
+    configurationEntries: [],
+    tail: [],
+  };
+}
+
+function lost(what: string, found: string): EngineError {
+  return new EngineError(
+    "CORRUPT",
+    `the data directory is not whole: ${found}. Votes of a member that has forgotten could undo acknowledged writes: put the directory back as it was, or replace the member`,
+    { path: what, offset: 0, expected: "identity and log of one member", found },
+  );
+}
