@@ -27,7 +27,12 @@ export class EngineCluster {
     this.#addresses = addresses;
   }
 
-  static async start(options: { readonly directory: string; readonly nodes: 1 | 3; readonly mode: Mode; readonly keys: number }): Promise<EngineCluster> {
+  static async start(options: {
+    readonly directory: string;
+    readonly nodes: 1 | 3;
+    readonly mode: Mode;
+    readonly keys: number;
+  }): Promise<EngineCluster> {
     const ports = options.nodes === 1 ? [] : await freePorts(options.nodes);
     const cluster = new EngineCluster(
       options.directory,

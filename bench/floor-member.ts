@@ -205,7 +205,10 @@ async function lead(ports: readonly number[]): Promise<void> {
         return {};
       case "load": {
         const key = (client: number, count: number): string => keys[keyIndex(client, count, request.keys)] ?? "";
-        return runLoad(request, request.operation === "put" ? (client, count) => put(key(client, count), value) : (client, count) => get(key(client, count)));
+        return runLoad(
+          request,
+          request.operation === "put" ? (client, count) => put(key(client, count), value) : (client, count) => get(key(client, count)),
+        );
       }
       default:
         return {};

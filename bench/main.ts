@@ -110,7 +110,11 @@ async function absolute(title: string, setup: { readonly nodes: 1 | 3; readonly 
 }
 
 /** Engine and floor in turn. */
-async function pairs(cluster: EngineCluster, floor: Floor, load: Load): Promise<{ readonly engine: readonly Row[]; readonly floor: readonly Row[] }> {
+async function pairs(
+  cluster: EngineCluster,
+  floor: Floor,
+  load: Load,
+): Promise<{ readonly engine: readonly Row[]; readonly floor: readonly Row[] }> {
   const result: { readonly engine: Row[]; readonly floor: Row[] } = { engine: [], floor: [] };
   const options = { keys: KEYS, operation: load.operation, clients: load.clients, seconds: SECONDS };
   for (let round = 0; round <= PAIRS; round += 1) {
@@ -128,32 +132,65 @@ async function besideFloor(): Promise<void> {
   const floor = await startFloor(floorDirectory, KEYS);
   const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 3, mode: "durable", keys: KEYS });
   const rows: Row[] = [];
-  const ratio = (a: readonly Row[], b: readonly Row[], of: (row: Row) => number): readonly number[] => a.map((row, i) => of(row) / of(b[i] as Row));
+  const ratio = (a: readonly Row[], b: readonly Row[], of: (row: Row) => number): readonly number[] =>
+    a.map((row, i) => of(row) / of(b[i] as Row));
   for (const load of writes) {
     const { engine, floor: below } = await pairs(cluster, floor, load);
     rows.push(middle(below), middle(engine));
     if (load.clients === 1) {
-      goals.push(summarize("write, 1 client: p50 over the floor's", ratio(engine, below, (row) => row.p50Us), { unit: "x", required: 1.3, bound: "most" }));
+      goals.push(
+        summarize(
+          "write, 1 client: p50 over the floor's",
+          ratio(engine, below, (row) => row.p50Us),
+          { unit: "x", required: 1.3, bound: "most" },
+        ),
+      );
     } else {
       const required = load.clients === 100 ? 0.7 : 0.6;
-      goals.push(summarize(`${load.name}: of the floor's throughput`, ratio(engine, below, (row) => row.perSecond), { unit: "x", required, bound: "least" }));
+      goals.push(
+        summarize(
+          `${load.name}: of the floor's throughput`,
+          ratio(engine, below, (row) => row.perSecond),
+          { unit: "x", required, bound: "least" },
+        ),
+      );
     }
     if (load.clients === 1000) {
-      goals.push(summarize("write, 1,000 clients: CPU, all processes (floor's beside it)", engine.map((row) => row.cpuPerOperationUs), { unit: "us", required: 11, bound: "most" }));
+      goals.push(
+        summarize(
+          "write, 1,000 clients: CPU, all processes (floor's beside it)",
+          engine.map((row) => row.cpuPerOperationUs),
+          { unit: "us", required: 11, bound: "most" },
+        ),
+      );
     }
   }
   for (const load of reads) {
     if (load.operation === "linearizable") {
       const { engine, floor: below } = await pairs(cluster, floor, load);
       rows.push(middle(below), middle(engine));
-      goals.push(summarize(`${load.name}: of the read floor's throughput`, ratio(engine, below, (row) => row.perSecond), { unit: "x", required: 0.6, bound: "least" }));
+      goals.push(
+        summarize(
+          `${load.name}: of the read floor's throughput`,
+          ratio(engine, below, (row) => row.perSecond),
+          { unit: "x", required: 0.6, bound: "least" },
+        ),
+      );
       const hop: number[] = [];
       for (const { perSecond } of engine) {
         const result = await measureHop({ clients: load.clients, seconds: SECONDS, keys: KEYS }, floor.ports);
         hop.push(perSecond / (result.operations / result.seconds));
-        if (hop.length === 1) rows.push({ name: "the same floor, callers in a thread of their own", perSecond: result.operations / result.seconds, cpuPerOperationUs: Number.NaN, ...result });
+        if (hop.length === 1)
+          rows.push({
+            name: "the same floor, callers in a thread of their own",
+            perSecond: result.operations / result.seconds,
+            cpuPerOperationUs: Number.NaN,
+            ...result,
+          });
       }
-      goals.push(summarize("the same, over a floor whose callers have a thread of their own", hop, { unit: "x", required: 0.6, bound: "least" }));
+      goals.push(
+        summarize("the same, over a floor whose callers have a thread of their own", hop, { unit: "x", required: 0.6, bound: "least" }),
+      );
       continue;
     }
     const results: Row[] = [];
@@ -162,11 +199,30 @@ async function besideFloor(): Promise<void> {
       if (round > 0) results.push(result);
     }
     rows.push(middle(results));
-    if (load.clients === 1) goals.push(summarize(`${load.name}: p50`, results.map((row) => row.p50Us), { unit: "us", required: 5, bound: "most" }));
-    else goals.push(summarize(load.name, results.map((row) => row.perSecond), { unit: "/s", required: 400_000, bound: "least" }));
+    if (load.clients === 1)
+      goals.push(
+        summarize(
+          `${load.name}: p50`,
+          results.map((row) => row.p50Us),
+          { unit: "us", required: 5, bound: "most" },
+        ),
+      );
+    else
+      goals.push(
+        summarize(
+          load.name,
+          results.map((row) => row.perSecond),
+          { unit: "/s", required: 400_000, bound: "least" },
+        ),
+      );
   }
   const hop = await measureHop({ clients: 100, seconds: SECONDS, keys: KEYS });
-  rows.push({ name: "a thread asked for values, 100 clients: floor", perSecond: hop.operations / hop.seconds, cpuPerOperationUs: hop.cpuUs / hop.operations, ...hop });
+  rows.push({
+    name: "a thread asked for values, 100 clients: floor",
+    perSecond: hop.operations / hop.seconds,
+    cpuPerOperationUs: hop.cpuUs / hop.operations,
+    ...hop,
+  });
   await cluster.stop();
   await Promise.all(floor.members.map((member) => member.stop()));
   rmSync(floorDirectory, { recursive: true, force: true });
@@ -199,7 +255,12 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
   floor: besideFloor,
   one: () => absolute("One node, durable", { nodes: 1, mode: "durable" }, [...writes, ...reads, ...hot]),
   hot: () => absolute("Three nodes, durable, hot keys", { nodes: 3, mode: "durable" }, hot),
-  relaxed: () => absolute("Three nodes, relaxed: nothing is synced, power loss loses acknowledged writes (unsafeNoFsync)", { nodes: 3, mode: "relaxed" }, writes),
+  relaxed: () =>
+    absolute(
+      "Three nodes, relaxed: nothing is synced, power loss loses acknowledged writes (unsafeNoFsync)",
+      { nodes: 3, mode: "relaxed" },
+      writes,
+    ),
   slow: () => absolute("Three nodes, durable, 2 ms added to each sync", { nodes: 3, mode: "slow" }, writes),
   kill: withoutLeader,
 };
@@ -223,7 +284,10 @@ async function main(): Promise<number> {
     print(goalsTable(goals));
   }
   if (flags.json !== undefined) {
-    writeFileSync(flags.json, `${JSON.stringify({ node: process.version, cores: os.cpus().length, sync, quick, tables, goals: goals.map((goal) => ({ ...goal, reached: isReached(goal) })) }, undefined, 2)}\n`);
+    writeFileSync(
+      flags.json,
+      `${JSON.stringify({ node: process.version, cores: os.cpus().length, sync, quick, tables, goals: goals.map((goal) => ({ ...goal, reached: isReached(goal) })) }, undefined, 2)}\n`,
+    );
   }
   // A benchmark says what it saw; it is no test. Only what kept it from measuring is an error.
   return 0;

@@ -24,7 +24,9 @@ export interface Goal {
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? (sorted[middle] ?? Number.NaN) : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
+  return sorted.length % 2 === 1
+    ? (sorted[middle] ?? Number.NaN)
+    : ((sorted[middle - 1] ?? Number.NaN) + (sorted[middle] ?? Number.NaN)) / 2;
 }
 
 export function summarize(name: string, values: readonly number[], goal: Pick<Goal, "unit" | "required" | "bound">): Goal {
@@ -42,14 +44,22 @@ export function round(value: number): string {
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = header.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)));
-  const line = (cells: readonly string[]): string => cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  ");
+  const line = (cells: readonly string[]): string =>
+    cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  ");
   return [line(header), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].map((each) => `  ${each.trimEnd()}\n`).join("");
 }
 
 export function rowsTable(rows: readonly Row[]): string {
   return table(
     ["", "per second", "p50 us", "p99 us", "CPU us/op", "failed"],
-    rows.map((row) => [row.name, round(row.perSecond), round(row.p50Us), round(row.p99Us), round(row.cpuPerOperationUs), String(row.failures)]),
+    rows.map((row) => [
+      row.name,
+      round(row.perSecond),
+      round(row.p50Us),
+      round(row.p99Us),
+      round(row.cpuPerOperationUs),
+      String(row.failures),
+    ]),
   );
 }
 

@@ -20,7 +20,13 @@ export interface Leader {
   readonly isLeader: boolean;
 }
 
-export type Answer = LoadResult | Leader | { readonly atMs: number } | { readonly cpuUs: number } | { readonly rssBytes: number } | Record<never, never>;
+export type Answer =
+  | LoadResult
+  | Leader
+  | { readonly atMs: number }
+  | { readonly cpuUs: number }
+  | { readonly rssBytes: number }
+  | Record<never, never>;
 
 export interface Envelope<T> {
   readonly id: number;

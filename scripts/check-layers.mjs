@@ -26,7 +26,8 @@ const layers = new Map([
 /** core/ below is core's own files: raft and kv are layers of their own. */
 const layerOf = (file) => [...layers.keys()].find((layer) => file === layer || file.startsWith(`${layer}/`));
 
-const importPattern = /^\s*(?:import|export)\s[^;'"]*?from\s*["']([^"']+)["']|^\s*import\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm;
+const importPattern =
+  /^\s*(?:import|export)\s[^;'"]*?from\s*["']([^"']+)["']|^\s*import\s*["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/gm;
 
 function* sources(directory) {
   for (const entry of readdirSync(directory, { withFileTypes: true })) {

@@ -45,7 +45,8 @@ const onRequest = new Set(["format"]);
 
 export function check(names) {
   for (const name of names) {
-    if (!Object.keys(checks).some((each) => each.includes(name))) process.stdout.write(`there is no check ${name}; there are ${Object.keys(checks).join(", ")}\n`);
+    if (!Object.keys(checks).some((each) => each.includes(name)))
+      process.stdout.write(`there is no check ${name}; there are ${Object.keys(checks).join(", ")}\n`);
   }
   let passed = 0;
   let failed = 0;

@@ -17,10 +17,14 @@ export function testOnOtherNodes(args) {
   try {
     for (const version of versions.length === 0 ? ["22", "24", "26"] : versions) {
       const prefix = path.join(directory, version);
-      const install = spawnSync("npm", ["install", "--prefix", prefix, "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", `${packageName}@${version}`], {
-        encoding: "utf8",
-        shell: process.platform === "win32",
-      });
+      const install = spawnSync(
+        "npm",
+        ["install", "--prefix", prefix, "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", `${packageName}@${version}`],
+        {
+          encoding: "utf8",
+          shell: process.platform === "win32",
+        },
+      );
       const binary = path.join(prefix, "node_modules", packageName, "bin", platform === "win" ? "node.exe" : "node");
       if (install.status !== 0 || !existsSync(binary)) {
         process.stdout.write(`Node ${version}: skipped, ${packageName}@${version} cannot be installed here\n`);

@@ -48,7 +48,9 @@ async function runFiles(files, concurrency, totals) {
     if (current === undefined) return;
     const { passed, failed, skipped, ms } = of(current);
     const skips = skipped === 0 ? "" : `, ${skipped} skipped`;
-    process.stdout.write(`${failed === 0 ? "ok  " : "FAIL"} ${name(current)}: ${passed} passed${failed === 0 ? "" : `, ${failed} failed`}${skips} (${(ms / 1000).toFixed(1)} s)\n`);
+    process.stdout.write(
+      `${failed === 0 ? "ok  " : "FAIL"} ${name(current)}: ${passed} passed${failed === 0 ? "" : `, ${failed} failed`}${skips} (${(ms / 1000).toFixed(1)} s)\n`,
+    );
   };
   for await (const { type, data } of stream) {
     if (type === "test:stderr" || type === "test:stdout") {

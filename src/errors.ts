@@ -98,7 +98,9 @@ export function fromWire(wire: WireError): EngineError {
 
 /** What was thrown, as one of ours: anything else is a bug, and is reported as such. */
 export function asEngineError(error: unknown): EngineError {
-  return EngineError.is(error) ? error : new EngineError("INTERNAL", `stopped by a bug: ${String(error)}`, { invariant: String(error) }, { cause: error });
+  return EngineError.is(error)
+    ? error
+    : new EngineError("INTERNAL", `stopped by a bug: ${String(error)}`, { invariant: String(error) }, { cause: error });
 }
 
 export function invalidArgument(argument: string, reason: string): EngineError<"INVALID_ARGUMENT"> {

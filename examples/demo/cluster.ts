@@ -29,7 +29,12 @@ export class DemoNode {
   #process: ChildProcess | undefined;
   #lastId = 0;
 
-  constructor(node: { readonly name: string; readonly address: string; readonly arguments: readonly string[]; readonly onEvent: (name: string, text: string) => void }) {
+  constructor(node: {
+    readonly name: string;
+    readonly address: string;
+    readonly arguments: readonly string[];
+    readonly onEvent: (name: string, text: string) => void;
+  }) {
     this.name = node.name;
     this.address = node.address;
     this.#arguments = node.arguments;
@@ -46,7 +51,9 @@ export class DemoNode {
 
   /** Resolves when its engine is open. */
   async start(): Promise<void> {
-    const child = fork(fileURLToPath(new URL("node.js", import.meta.url)), this.#arguments, { stdio: ["ignore", "ignore", "inherit", "ipc"] });
+    const child = fork(fileURLToPath(new URL("node.js", import.meta.url)), this.#arguments, {
+      stdio: ["ignore", "ignore", "inherit", "ipc"],
+    });
     this.#process = child;
     const opened = new Promise<void>((resolve, reject) => {
       child.on("message", (message) => {
@@ -64,7 +71,8 @@ export class DemoNode {
       child.on("exit", () => {
         if (this.#process === child) this.#process = undefined;
         reject(new Error(`${this.name} ended before it was open`));
-        for (const { reject: fail } of this.#waiting.values()) fail(new NodeError("CLOSED", `${this.name} is gone; what was asked of it may have happened`));
+        for (const { reject: fail } of this.#waiting.values())
+          fail(new NodeError("CLOSED", `${this.name} is gone; what was asked of it may have happened`));
         this.#waiting.clear();
       });
     });

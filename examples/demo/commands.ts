@@ -81,7 +81,11 @@ export class Commands {
       case "cas": {
         if (first === undefined || second === undefined || third === undefined) return this.#usage("cas KEY OLD NEW");
         const expected = second === "-" ? undefined : second;
-        print((await this.#node().ask<"compareAndSwap">({ kind: "compareAndSwap", key: first, expected, value: third })) ? "swapped" : "refused: the value is another");
+        print(
+          (await this.#node().ask<"compareAndSwap">({ kind: "compareAndSwap", key: first, expected, value: third }))
+            ? "swapped"
+            : "refused: the value is another",
+        );
         break;
       }
       case "range": {

@@ -32,7 +32,11 @@ function inputKind(): Input {
 
 /** Lines of standard input, one at a time. */
 class Lines {
-  readonly #reader = createInterface({ input: process.stdin, output: process.stdin.isTTY ? process.stdout : undefined, terminal: process.stdin.isTTY });
+  readonly #reader = createInterface({
+    input: process.stdin,
+    output: process.stdin.isTTY ? process.stdout : undefined,
+    terminal: process.stdin.isTTY,
+  });
   readonly #lines: string[] = [];
   #ended = false;
   #wake: (() => void) | undefined;

@@ -45,7 +45,8 @@ async function printWatch(prefix: string): Promise<{ readonly revision: number }
       for await (const batch of watch) {
         if (batch.kind !== "events") continue;
         for (const event of batch.events) {
-          const what = event.kind === "put" ? `put ${event.kv.key} = ${event.kv.text()}` : `delete ${event.key} (${event.cause ?? "request"})`;
+          const what =
+            event.kind === "put" ? `put ${event.kv.key} = ${event.kv.text()}` : `delete ${event.key} (${event.cause ?? "request"})`;
           tell({ kind: "event", text: `${what}, revision ${batch.revision}` });
         }
       }
@@ -61,7 +62,10 @@ async function carryOut(order: Order): Promise<Answers[Order["kind"]]> {
     case "put":
       return { revision: (await engine.put(order.key, order.value, { timeoutMs: 10_000 })).revision };
     case "get": {
-      const kv = await engine.get(order.key, order.minRevision === undefined ? {} : { minRevision: order.minRevision, consistency: "eventual" });
+      const kv = await engine.get(
+        order.key,
+        order.minRevision === undefined ? {} : { minRevision: order.minRevision, consistency: "eventual" },
+      );
       return kv === undefined ? undefined : plain(kv);
     }
     case "delete": {

@@ -96,7 +96,10 @@ export async function tour(cluster: DemoCluster, print: Print): Promise<boolean>
 
   let missing = 0;
   for (const node of cluster.nodes) missing += await missingOn(node, writer.acknowledged);
-  const unknown = writer.unknown.size === 0 ? "" : ` (of ${writer.unknown.size} more the outcome was not told: the one that was asked had died)`;
-  print(`${writer.acknowledged.size} writes were acknowledged${unknown}. Read back from each of the three nodes: ${missing === 0 ? "nothing is missing" : `${missing} ARE MISSING`}.`);
+  const unknown =
+    writer.unknown.size === 0 ? "" : ` (of ${writer.unknown.size} more the outcome was not told: the one that was asked had died)`;
+  print(
+    `${writer.acknowledged.size} writes were acknowledged${unknown}. Read back from each of the three nodes: ${missing === 0 ? "nothing is missing" : `${missing} ARE MISSING`}.`,
+  );
   return missing === 0;
 }

@@ -12,7 +12,8 @@ const valueScratch = Buffer.allocUnsafeSlow(4096);
 /** Text becomes UTF-8. A lone surrogate is refused: two different texts would become the same bytes. */
 export function toBytes(value: string | Uint8Array, argument: string): Uint8Array {
   if (typeof value === "string") {
-    if (!(value as string & { isWellFormed(): boolean }).isWellFormed()) throw invalidArgument(argument, "text with a lone surrogate has no UTF-8 form");
+    if (!(value as string & { isWellFormed(): boolean }).isWellFormed())
+      throw invalidArgument(argument, "text with a lone surrogate has no UTF-8 form");
     return Buffer.from(value, "utf8");
   }
   // Of whatever realm; what only looks like bytes is none.
@@ -21,7 +22,8 @@ export function toBytes(value: string | Uint8Array, argument: string): Uint8Arra
   const isPlain = (prototype === Uint8Array.prototype || prototype === Buffer.prototype) && !Object.hasOwn(value, "length");
   // Of a subclass, which may say of itself what it likes, the bytes alone count.
   const bytes = isPlain ? value : new Uint8Array(value as Uint8Array);
-  if (bytes.byteLength === 0 && isDetached(value)) throw invalidArgument(argument, "its buffer was transferred away: it has no bytes any more");
+  if (bytes.byteLength === 0 && isDetached(value))
+    throw invalidArgument(argument, "its buffer was transferred away: it has no bytes any more");
   return bytes;
 }
 
@@ -37,7 +39,8 @@ function isDetached(bytes: Uint8Array): boolean {
 /** The same for something that is copied before the next call: short text is written where the last one was, which saves an allocation. */
 function toTransientBytes(value: string | Uint8Array, argument: string, scratch: Buffer): Uint8Array {
   if (typeof value !== "string" || value.length * 3 > scratch.byteLength) return toBytes(value, argument);
-  if (!(value as string & { isWellFormed(): boolean }).isWellFormed()) throw invalidArgument(argument, "text with a lone surrogate has no UTF-8 form");
+  if (!(value as string & { isWellFormed(): boolean }).isWellFormed())
+    throw invalidArgument(argument, "text with a lone surrogate has no UTF-8 form");
   return scratch.subarray(0, scratch.write(value, 0, "utf8"));
 }
 
@@ -66,7 +69,8 @@ export function toKey(key: Key): Uint8Array {
   if (written > 0) return keyScratch.subarray(0, written);
   // Text has at least as many bytes as units, and need not be encoded to be refused.
   const bytes = typeof key === "string" && key.length > KEY_BYTES_MAX ? undefined : toTransientBytes(key, "key", keyScratch);
-  if (bytes === undefined || bytes.byteLength === 0 || bytes.byteLength > KEY_BYTES_MAX) throw invalidArgument("key", `a key has 1 to ${KEY_BYTES_MAX} bytes`);
+  if (bytes === undefined || bytes.byteLength === 0 || bytes.byteLength > KEY_BYTES_MAX)
+    throw invalidArgument("key", `a key has 1 to ${KEY_BYTES_MAX} bytes`);
   return bytes;
 }
 
@@ -76,7 +80,8 @@ export function isKey(target: Target): target is Key {
 
 /** The interval that a range names. What selects everything must say so. */
 export function toInterval(range: KeyRange): KeyInterval {
-  if (typeof range !== "object" || range === null) throw invalidArgument("range", `{ prefix }, { start, end? } or { all: true } is wanted, not ${describe(range)}`);
+  if (typeof range !== "object" || range === null)
+    throw invalidArgument("range", `{ prefix }, { start, end? } or { all: true } is wanted, not ${describe(range)}`);
   const given = range as { prefix?: Key; start?: Key; end?: Key; all?: boolean };
   const has = (name: string): boolean => Object.hasOwn(given, name);
   for (const name of Object.keys(given)) {
@@ -129,18 +134,28 @@ export function checkOptions(options: object | undefined, known: ReadonlySet<str
   }
 }
 
-export function checkNumber(value: number | undefined, argument: string, bounds: { readonly min: number; readonly max?: number; readonly integer?: boolean }): void {
+export function checkNumber(
+  value: number | undefined,
+  argument: string,
+  bounds: { readonly min: number; readonly max?: number; readonly integer?: boolean },
+): void {
   if (value === undefined) return;
   const { min, max = Number.MAX_SAFE_INTEGER, integer = true } = bounds;
   const fits = typeof value === "number" && value >= min && value <= max && (!integer || Number.isInteger(value));
-  if (!fits) throw invalidArgument(argument, `${integer ? "an integer" : "a number"} from ${min} to ${max} is wanted, not ${describe(value)}`);
+  if (!fits)
+    throw invalidArgument(argument, `${integer ? "an integer" : "a number"} from ${min} to ${max} is wanted, not ${describe(value)}`);
 }
 
 /** An AbortSignal, or what behaves as one. */
 export function checkSignal(signal: AbortSignal | undefined): void {
   if (signal === undefined) return;
   const given = signal as Partial<AbortSignal> | null;
-  const fits = typeof given === "object" && given !== null && typeof given.aborted === "boolean" && typeof given.addEventListener === "function" && typeof given.removeEventListener === "function";
+  const fits =
+    typeof given === "object" &&
+    given !== null &&
+    typeof given.aborted === "boolean" &&
+    typeof given.addEventListener === "function" &&
+    typeof given.removeEventListener === "function";
   if (!fits) throw invalidArgument("signal", `an AbortSignal is wanted, not ${describe(signal)}`);
 }
 
@@ -154,7 +169,8 @@ export function checkTimeout(timeoutMs: number | undefined): void {
 }
 
 export function checkChoice(value: string | undefined, argument: string, choices: readonly string[]): void {
-  if (value !== undefined && !choices.includes(value)) throw invalidArgument(argument, `one of ${choices.join(", ")} is wanted, not ${describe(value)}`);
+  if (value !== undefined && !choices.includes(value))
+    throw invalidArgument(argument, `one of ${choices.join(", ")} is wanted, not ${describe(value)}`);
 }
 
 export function describe(value: unknown): string {

@@ -85,7 +85,12 @@ export class Calls {
   writes(timeoutMs: number): CommandBatch {
     this.#admit();
     let writes = this.#writes;
-    if (writes === undefined || writes.timeoutMs !== timeoutMs || writes.batch.bytes > BATCH_BYTES_MAX || writes.waiters.length >= COMMANDS_MAX) {
+    if (
+      writes === undefined ||
+      writes.timeoutMs !== timeoutMs ||
+      writes.batch.bytes > BATCH_BYTES_MAX ||
+      writes.waiters.length >= COMMANDS_MAX
+    ) {
       this.#closeWrites();
       writes = { batch: new CommandBatch(4_096, this.#options.requestBytesMax), waiters: [], timeoutMs };
       this.#writes = writes;
@@ -100,7 +105,11 @@ export class Calls {
     this.#schedule();
   }
 
-  read(key: Uint8Array, options: { readonly consistency: Consistency; readonly minRevision: number; readonly timeoutMs: number }, waiter: ReadWaiter): void {
+  read(
+    key: Uint8Array,
+    options: { readonly consistency: Consistency; readonly minRevision: number; readonly timeoutMs: number },
+    waiter: ReadWaiter,
+  ): void {
     this.#admit();
     const { consistency, minRevision, timeoutMs } = options;
     let reads = this.#reads;
@@ -152,7 +161,10 @@ export class Calls {
     return { call, answers };
   }
 
-  range(request: Omit<ToNode & { readonly kind: "range" }, "kind" | "call">): { readonly call: CallId; readonly reply: Promise<RangeReply> } {
+  range(request: Omit<ToNode & { readonly kind: "range" }, "kind" | "call">): {
+    readonly call: CallId;
+    readonly reply: Promise<RangeReply>;
+  } {
     this.#admit();
     const call = this.#nextCall++;
     const reply = new Promise<RangeReply>((resolve, reject) => {
@@ -166,7 +178,11 @@ export class Calls {
     this.#admit();
     const call = this.#nextCall++;
     const reply = new Promise<MembersState>((resolve, reject) => {
-      this.#add(call, timeoutMs, { isWrite: false, fail: reject, succeed: (message) => resolve((message as FromNode & { readonly kind: "members" }).members) });
+      this.#add(call, timeoutMs, {
+        isWrite: false,
+        fail: reject,
+        succeed: (message) => resolve((message as FromNode & { readonly kind: "members" }).members),
+      });
     });
     this.#post({ kind: "members", call, timeoutMs });
     return { call, reply };
@@ -231,7 +247,11 @@ export class Calls {
     if (this.#refusal !== undefined) throw copyOf(this.#refusal);
     const { pendingCallsMax } = this.#options;
     if (this.#pending >= pendingCallsMax) {
-      throw new EngineError("OVERLOADED", `${pendingCallsMax} calls are waiting for answers already`, { limit: "pendingCallsMax", max: pendingCallsMax, retryAfterMs: 50 });
+      throw new EngineError("OVERLOADED", `${pendingCallsMax} calls are waiting for answers already`, {
+        limit: "pendingCallsMax",
+        max: pendingCallsMax,
+        retryAfterMs: 50,
+      });
     }
   }
 
@@ -267,7 +287,12 @@ export class Calls {
       succeed: (message) => {
         const reader = new ResultReader((message as FromNode & { readonly kind: "written" }).results);
         for (const waiter of waiters) {
-          if (!reader.next()) waiter.reject(new EngineError("INTERNAL", "a command was not understood by the members", { invariant: "every command of a batch has a result" }));
+          if (!reader.next())
+            waiter.reject(
+              new EngineError("INTERNAL", "a command was not understood by the members", {
+                invariant: "every command of a batch has a result",
+              }),
+            );
           else if (reader.refusal !== undefined) waiter.reject(refusalError(reader.refusal));
           else waiter.take(reader);
         }
@@ -346,7 +371,14 @@ export class Calls {
       if (call.giveUpAt > this.#livedMs) continue;
       this.#calls.delete(id);
       const { timeoutMs, isWrite } = call;
-      call.fail(new EngineError("TIMEOUT", `the node did not answer within ${timeoutMs} ms`, { timeoutMs, waitedFor: "queue" }, { mayHaveApplied: isWrite }));
+      call.fail(
+        new EngineError(
+          "TIMEOUT",
+          `the node did not answer within ${timeoutMs} ms`,
+          { timeoutMs, waitedFor: "queue" },
+          { mayHaveApplied: isWrite },
+        ),
+      );
     }
     if (this.#calls.size > 0) this.#armSweep();
   }
@@ -392,7 +424,11 @@ export function refusalError(refusal: Refusal): EngineError {
     case "keysMax":
       return new EngineError("NO_SPACE", `there are ${max} keys already: delete some first`, { of: "keys", used: max, max });
     case "dataBytesMax":
-      return new EngineError("NO_SPACE", `keys and values would take more than ${max} bytes: delete some first`, { of: "quota", used: max, max });
+      return new EngineError("NO_SPACE", `keys and values would take more than ${max} bytes: delete some first`, {
+        of: "quota",
+        used: max,
+        max,
+      });
     case "malformed":
     case "unsupported":
       return new EngineError("UNSUPPORTED", `the members refuse the command as ${code}`, { feature: code, server: "member" });

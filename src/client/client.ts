@@ -198,7 +198,12 @@ export interface Client extends AsyncDisposable {
   put(key: Key, value: Value, options?: PutOptions): Promise<PutResult>;
   delete(target: Target, options?: DeleteOptions): Promise<DeleteResult>;
   /** `expected` undefined: the key must be absent. */
-  compareAndSwap(key: Key, expected: Value | undefined, value: Value, options?: Pick<PutOptions, "ttlMs" | "signal" | "timeoutMs">): Promise<boolean>;
+  compareAndSwap(
+    key: Key,
+    expected: Value | undefined,
+    value: Value,
+    options?: Pick<PutOptions, "ttlMs" | "signal" | "timeoutMs">,
+  ): Promise<boolean>;
 
   watch(target: Target, options?: WatchOptions): Watch;
 

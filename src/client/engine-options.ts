@@ -135,7 +135,11 @@ export function resolveOptions(given: EngineOptions): ResolvedOptions {
   checkChoice(consistency, "consistency", ["linearizable", "lease", "eventual"]);
   checkNumber(heartbeatMs, "heartbeatMs", { min: 1, max: 60_000, integer: false });
   checkNumber(electionTimeoutMs, "electionTimeoutMs", { min: 10, max: 600_000, integer: false });
-  if (electionTimeoutMs < 3 * heartbeatMs) throw invalidArgument("electionTimeoutMs", `it must be at least three times heartbeatMs (${heartbeatMs}), or one late heartbeat costs the leader its place`);
+  if (electionTimeoutMs < 3 * heartbeatMs)
+    throw invalidArgument(
+      "electionTimeoutMs",
+      `it must be at least three times heartbeatMs (${heartbeatMs}), or one late heartbeat costs the leader its place`,
+    );
   checkTimeout(timeoutMs);
   checkNumber(closeTimeoutMs, "closeTimeoutMs", { min: 0, max: 3_600_000, integer: false });
   checkNumber(requestBytesMax, "limits.requestBytesMax", { min: 1_024, max: 16 << 20 });
@@ -198,7 +202,8 @@ function resolveDirectory(dataDir: string | URL): string | undefined {
       throw invalidArgument("dataDir", `a file: URL is wanted, not ${dataDir.href}`);
     }
   }
-  if (typeof dataDir !== "string" || dataDir === "" || dataDir.includes("\0")) throw invalidArgument("dataDir", "a path, a file: URL or \"memory:\" is wanted");
+  if (typeof dataDir !== "string" || dataDir === "" || dataDir.includes("\0"))
+    throw invalidArgument("dataDir", 'a path, a file: URL or "memory:" is wanted');
   return dataDir === "memory:" ? undefined : resolve(dataDir);
 }
 
@@ -217,14 +222,19 @@ function resolvePeer(peer: PeerOptions | undefined): PeerListener | undefined {
   const advertise = peer.advertise ?? peer.listen;
   const advertised = typeof advertise === "string" ? parseAddress(advertise) : undefined;
   if (advertised === undefined) throw invalidArgument("peer.advertise", `"host:port" is wanted, not ${describe(peer.advertise)}`);
-  if (["0.0.0.0", "::", "*", ""].includes(advertised.host)) throw invalidArgument("peer.advertise", "others cannot reach a wildcard address: say where they find this node");
+  if (["0.0.0.0", "::", "*", ""].includes(advertised.host))
+    throw invalidArgument("peer.advertise", "others cannot reach a wildcard address: say where they find this node");
   if (!isLoopback(listen.host) && peer.tls === undefined && peer.insecure !== true) {
-    throw invalidArgument("peer.tls", "whoever reaches a peer listener can rewrite the log: beyond loopback it needs tls, or insecure: true");
+    throw invalidArgument(
+      "peer.tls",
+      "whoever reaches a peer listener can rewrite the log: beyond loopback it needs tls, or insecure: true",
+    );
   }
   if (peer.tls === undefined) return { listen: peer.listen, advertise, tls: undefined };
   checkOptions(peer.tls, KNOWN_TLS, "peer.tls");
   const { cert, key, ca, serverName } = peer.tls;
-  if (serverName !== undefined && (typeof serverName !== "string" || serverName === "")) throw invalidArgument("peer.tls.serverName", `a host name is wanted, not ${describe(serverName)}`);
+  if (serverName !== undefined && (typeof serverName !== "string" || serverName === ""))
+    throw invalidArgument("peer.tls.serverName", `a host name is wanted, not ${describe(serverName)}`);
   const tls = { cert: readPem(cert, "peer.tls.cert"), key: readPem(key, "peer.tls.key"), ca: readPem(ca ?? cert, "peer.tls.ca") };
   return { listen: peer.listen, advertise, tls: serverName === undefined ? tls : { ...tls, serverName } };
 }
@@ -241,15 +251,17 @@ function readPem(source: string | Uint8Array, argument: string): string {
 }
 
 function checkBootstrap(bootstrap: Readonly<Record<string, string>>, name: string | undefined, peer: PeerListener | undefined): void {
-  if (typeof bootstrap !== "object" || bootstrap === null) throw invalidArgument("bootstrap", "{ name: \"host:port\", ... } is wanted");
+  if (typeof bootstrap !== "object" || bootstrap === null) throw invalidArgument("bootstrap", '{ name: "host:port", ... } is wanted');
   const entries = Object.entries(bootstrap);
   if (entries.length === 0 || entries.length > 64) throw invalidArgument("bootstrap", "1 to 64 members are wanted");
   for (const [member, address] of entries) {
     checkName(member, "bootstrap");
     const parsed = typeof address === "string" ? parseAddress(address) : undefined;
-    if (parsed === undefined || parsed.port === 0) throw invalidArgument("bootstrap", `"host:port" is wanted for ${member}, not ${describe(address)}`);
+    if (parsed === undefined || parsed.port === 0)
+      throw invalidArgument("bootstrap", `"host:port" is wanted for ${member}, not ${describe(address)}`);
   }
-  if (new Set(entries.map(([, address]) => address)).size !== entries.length) throw invalidArgument("bootstrap", "two members have the same address");
+  if (new Set(entries.map(([, address]) => address)).size !== entries.length)
+    throw invalidArgument("bootstrap", "two members have the same address");
   if (name === undefined || !Object.hasOwn(bootstrap, name)) {
     throw invalidArgument("name", `with bootstrap, name says which of ${entries.map(([member]) => member).join(", ")} this node is`);
   }
@@ -268,7 +280,13 @@ function readHosts(): string {
 function readSearchDomains(): readonly string[] {
   try {
     const lines = readFileSync("/etc/resolv.conf", "utf8").split("\n");
-    return lines.findLast((line) => /^\s*search\s/.test(line))?.trim().split(/\s+/).slice(1) ?? [];
+    return (
+      lines
+        .findLast((line) => /^\s*search\s/.test(line))
+        ?.trim()
+        .split(/\s+/)
+        .slice(1) ?? []
+    );
   } catch {
     return []; // No such file on this system: names are tried as they are.
   }

@@ -59,7 +59,10 @@ describe("the life of an engine", () => {
   test("a directory in use by a live engine is refused, and says by whom", async () => {
     const dataDir = temporaryDirectory();
     const engine = await Engine.open({ dataDir });
-    await assert.rejects(Engine.open({ dataDir }), (error) => EngineError.is(error, "IN_USE") && error.details.what === "dataDir" && error.details.pid === process.pid);
+    await assert.rejects(
+      Engine.open({ dataDir }),
+      (error) => EngineError.is(error, "IN_USE") && error.details.what === "dataDir" && error.details.pid === process.pid,
+    );
     assert.equal((await engine.put("a", "1")).revision, 2);
     await engine.close();
     const again = await Engine.open({ dataDir });
@@ -135,8 +138,14 @@ describe("the life of an engine", () => {
     await assert.rejects(Engine.open({ dataDir: "memory:", heartbeatMs: 500 }), refused);
     await assert.rejects(Engine.open({ dataDir: "memory:", peer: { listen: "0.0.0.0:0" } }), refused);
     await assert.rejects(Engine.open({ dataDir: "memory:", peer: { listen: "192.0.2.1:2380" } }), refused);
-    await assert.rejects(Engine.open({ dataDir: "memory:", bootstrap: { a: "127.0.0.1:1", b: "127.0.0.1:2" }, name: "c", peer: { listen: "127.0.0.1:1" } }), refused);
-    await assert.rejects(Engine.open({ dataDir: "memory:", bootstrap: { a: "127.0.0.1:1", b: "127.0.0.1:1" }, name: "a", peer: { listen: "127.0.0.1:1" } }), refused);
+    await assert.rejects(
+      Engine.open({ dataDir: "memory:", bootstrap: { a: "127.0.0.1:1", b: "127.0.0.1:2" }, name: "c", peer: { listen: "127.0.0.1:1" } }),
+      refused,
+    );
+    await assert.rejects(
+      Engine.open({ dataDir: "memory:", bootstrap: { a: "127.0.0.1:1", b: "127.0.0.1:1" }, name: "a", peer: { listen: "127.0.0.1:1" } }),
+      refused,
+    );
   });
 
   test("what the log function throws is ignored", async () => {

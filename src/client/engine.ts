@@ -16,7 +16,22 @@ import {
   type NodePort,
   type NodeStatus,
 } from "../node/boundary.ts";
-import { checkChoice, checkFlag, checkNumber, checkOptions, checkSignal, checkTimeout, isKey, toBytes, toInterval, toKey, toTargetInterval, toValue, writeKey, writtenKey } from "./arguments.ts";
+import {
+  checkChoice,
+  checkFlag,
+  checkNumber,
+  checkOptions,
+  checkSignal,
+  checkTimeout,
+  isKey,
+  toBytes,
+  toInterval,
+  toKey,
+  toTargetInterval,
+  toValue,
+  writeKey,
+  writtenKey,
+} from "./arguments.ts";
 import { forgetAbort, onAbortOf } from "./abort-listeners.ts";
 import { Calls, packingError, type RangeReply, type WriteWaiter } from "./calls.ts";
 import type { CommandBatch } from "../core/kv/command.ts";
@@ -99,8 +114,27 @@ const READ_OPTIONS = [...CALL_OPTIONS, "consistency", "revision", "minRevision"]
 const KNOWN = {
   call: new Set(CALL_OPTIONS),
   read: new Set(READ_OPTIONS),
-  range: new Set([...READ_OPTIONS, "limit", "sortBy", "order", "keysOnly", "minModRevision", "maxModRevision", "minCreateRevision", "maxCreateRevision"]),
-  scan: new Set([...READ_OPTIONS, "limit", "order", "keysOnly", "minModRevision", "maxModRevision", "minCreateRevision", "maxCreateRevision"]),
+  range: new Set([
+    ...READ_OPTIONS,
+    "limit",
+    "sortBy",
+    "order",
+    "keysOnly",
+    "minModRevision",
+    "maxModRevision",
+    "minCreateRevision",
+    "maxCreateRevision",
+  ]),
+  scan: new Set([
+    ...READ_OPTIONS,
+    "limit",
+    "order",
+    "keysOnly",
+    "minModRevision",
+    "maxModRevision",
+    "minCreateRevision",
+    "maxCreateRevision",
+  ]),
   put: new Set([...CALL_OPTIONS, "ttlMs", "prevKv"]),
   delete: new Set([...CALL_OPTIONS, "prevKv"]),
   swap: new Set([...CALL_OPTIONS, "ttlMs"]),
@@ -130,7 +164,12 @@ export function openLocalEngine(port: NodePort, clock: Clock, settings: EngineSe
     });
     port.onGone((reason) => {
       if (engine !== undefined) engine.onGone(reason);
-      else if (!failed) reject(new EngineError("INTERNAL", `the node's thread ended while it was opening: ${reason ?? "without a reason"}`, { invariant: "a node's thread outlives its opening" }));
+      else if (!failed)
+        reject(
+          new EngineError("INTERNAL", `the node's thread ended while it was opening: ${reason ?? "without a reason"}`, {
+            invariant: "a node's thread outlives its opening",
+          }),
+        );
     });
   });
 }
@@ -173,7 +212,13 @@ export class LocalEngine implements Engine {
       requestBytesMax: settings.requestBytesMax,
       post: (messages) => port.post(messages),
     });
-    this.#log("info", "opened", { name: status.name, member: status.memberId, cluster: status.clusterId, durable: status.durable, ...(status.listening === undefined ? {} : { listening: status.listening }) });
+    this.#log("info", "opened", {
+      name: status.name,
+      member: status.memberId,
+      cluster: status.clusterId,
+      durable: status.durable,
+      ...(status.listening === undefined ? {} : { listening: status.listening }),
+    });
   }
 
   // -------------------------------------------------------------------------------------------------------- from the node
@@ -211,9 +256,13 @@ export class LocalEngine implements Engine {
     if (this.#closing === undefined || status.state.kind === "closed") {
       if (before.state.kind !== status.state.kind) {
         this.#state.set(stateOf(status));
-        this.#log(status.state.kind === "failed" ? "error" : status.state.kind === "noQuorum" ? "warn" : "info", `state ${status.state.kind}`, {
-          ...(status.state.kind === "failed" ? { code: status.state.error.code, reason: status.state.error.message } : {}),
-        });
+        this.#log(
+          status.state.kind === "failed" ? "error" : status.state.kind === "noQuorum" ? "warn" : "info",
+          `state ${status.state.kind}`,
+          {
+            ...(status.state.kind === "failed" ? { code: status.state.error.code, reason: status.state.error.message } : {}),
+          },
+        );
         if (status.state.kind === "failed") {
           // It will never tell them anything again.
           const cause = fromWire(status.state.error);
@@ -223,7 +272,11 @@ export class LocalEngine implements Engine {
     }
     if (before.leader !== status.leader || (status.leader !== undefined && before.term !== status.term)) {
       this.#leader.set(leaderOf(status));
-      this.#log("info", status.leader === undefined ? "no leader" : "leader", { term: status.term, leader: status.leader ?? "", self: status.leader === this.memberId });
+      this.#log("info", status.leader === undefined ? "no leader" : "leader", {
+        term: status.term,
+        leader: status.leader ?? "",
+        self: status.leader === this.memberId,
+      });
     }
     if (before.members.index !== status.members.index) this.#members.set(membersOf(status.members));
   }
@@ -232,10 +285,14 @@ export class LocalEngine implements Engine {
     this.#gone = true;
     this.#onClosed?.();
     if (this.#closing !== undefined) return;
-    const error = new EngineError("INTERNAL", `the node's thread ended: ${reason ?? "without a reason"}`, { invariant: "a node's thread ends when it is closed" });
+    const error = new EngineError("INTERNAL", `the node's thread ended: ${reason ?? "without a reason"}`, {
+      invariant: "a node's thread ends when it is closed",
+    });
     this.#log("error", "the node's thread ended", { reason: reason ?? "" });
     this.#state.set({ kind: "failed", error: error as AnyEngineError });
-    this.#calls.end((mayHaveApplied) => new EngineError("UNAVAILABLE", error.message, { reason: "failed" }, { mayHaveApplied, cause: error }));
+    this.#calls.end(
+      (mayHaveApplied) => new EngineError("UNAVAILABLE", error.message, { reason: "failed" }, { mayHaveApplied, cause: error }),
+    );
     this.#endStreams(new EngineError("CLOSED", error.message, {}, { cause: error }));
   }
 
@@ -264,7 +321,13 @@ export class LocalEngine implements Engine {
     }
   }
 
-  #get(key: Key, consistency: Consistency, minRevision: number, timeoutMs: number, signal: AbortSignal | undefined): Promise<KeyValue | undefined> {
+  #get(
+    key: Key,
+    consistency: Consistency,
+    minRevision: number,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<KeyValue | undefined> {
     if (consistency !== "linearizable" && this.#mayReadShared(consistency, minRevision)) {
       const written = writeKey(key);
       const sharedKey = written > 0 ? writtenKey : toKey(key);
@@ -371,7 +434,11 @@ export class LocalEngine implements Engine {
       page: (behind, limit) => {
         try {
           const rest =
-            behind === undefined ? interval : descending ? { start: interval.start, end: behind.after } : { start: successor(behind.after), end: interval.end };
+            behind === undefined
+              ? interval
+              : descending
+                ? { start: interval.start, end: behind.after }
+                : { start: successor(behind.after), end: interval.end };
           const { call, reply } = this.#calls.range({
             request: { ...rangeRequest(rest, options, false), limit, ...(behind === undefined ? {} : { revision: behind.first.revision }) },
             bytesMax: SCAN_PAGE_BYTES,
@@ -390,13 +457,19 @@ export class LocalEngine implements Engine {
     });
   }
 
-  #checkRead(options: ReadOptions, known: ReadonlySet<string>): { readonly consistency: Consistency; readonly minRevision: number; readonly timeoutMs: number } {
+  #checkRead(
+    options: ReadOptions,
+    known: ReadonlySet<string>,
+  ): { readonly consistency: Consistency; readonly minRevision: number; readonly timeoutMs: number } {
     checkOptions(options, known, "options");
     const { consistency, revision, minRevision, timeoutMs, signal } = options;
     const settings = this.#settings;
     checkChoice(consistency, "consistency", ["linearizable", "lease", "eventual"]);
     if (consistency !== undefined && consistency !== settings.consistency && !settings.allowConsistencyOverride) {
-      throw invalidArgument("consistency", `this engine answers every read as "${settings.consistency}" (allowConsistencyOverride is false)`);
+      throw invalidArgument(
+        "consistency",
+        `this engine answers every read as "${settings.consistency}" (allowConsistencyOverride is false)`,
+      );
     }
     checkNumber(revision, "revision", { min: 1 });
     checkNumber(minRevision, "minRevision", { min: 0 });
@@ -492,7 +565,12 @@ export class LocalEngine implements Engine {
     }
   }
 
-  compareAndSwap(key: Key, expected: Value | undefined, value: Value, options: Pick<PutOptions, "ttlMs" | "signal" | "timeoutMs"> = {}): Promise<boolean> {
+  compareAndSwap(
+    key: Key,
+    expected: Value | undefined,
+    value: Value,
+    options: Pick<PutOptions, "ttlMs" | "signal" | "timeoutMs"> = {},
+  ): Promise<boolean> {
     try {
       checkOptions(options, KNOWN.swap, "options");
       const { ttlMs, signal } = options;
@@ -560,12 +638,16 @@ export class LocalEngine implements Engine {
     checkFlag(initial, "initial");
     checkFlag(prevKv, "prevKv");
     checkSignal(signal);
-    if (initial && fromRevision !== undefined) throw invalidArgument("initial", "a watch begins with what is there now, or at a past revision, not both");
+    if (initial && fromRevision !== undefined)
+      throw invalidArgument("initial", "a watch begins with what is there now, or at a past revision, not both");
     const interval = toTargetInterval(target);
     const id = this.#calls.newId();
     const watch = new LocalWatch({
       id,
-      creditBytes: Math.min(WATCH_CREDIT_BYTES, Math.max(WATCH_CREDIT_BYTES_MIN, Math.floor(WATCHES_CREDIT_BYTES / (this.#watches.size + 1)))),
+      creditBytes: Math.min(
+        WATCH_CREDIT_BYTES,
+        Math.max(WATCH_CREDIT_BYTES_MIN, Math.floor(WATCHES_CREDIT_BYTES / (this.#watches.size + 1))),
+      ),
       signal,
       tell: (message) => this.#calls.tell(message),
       onClosed: (closed) => this.#watches.delete(closed),
@@ -576,7 +658,18 @@ export class LocalEngine implements Engine {
       return watch;
     }
     this.#watches.set(id, watch);
-    this.#calls.tell({ kind: "watch", watch: id, interval, fromRevision, initial, prevKv, only, onGap, progressMs, creditBytes: watch.creditBytes });
+    this.#calls.tell({
+      kind: "watch",
+      watch: id,
+      interval,
+      fromRevision,
+      initial,
+      prevKv,
+      only,
+      onGap,
+      progressMs,
+      creditBytes: watch.creditBytes,
+    });
     return watch;
   }
 
@@ -611,12 +704,19 @@ export class LocalEngine implements Engine {
       for await (const state of this.#state.follow(ended.signal)) {
         const leader = this.leader();
         if (state.kind === "ready" && leader !== undefined) return leader;
-        if (state.kind === "failed") throw new EngineError("UNAVAILABLE", `this node has failed: ${state.error.message}`, { reason: "failed" }, { cause: state.error });
+        if (state.kind === "failed")
+          throw new EngineError(
+            "UNAVAILABLE",
+            `this node has failed: ${state.error.message}`,
+            { reason: "failed" },
+            { cause: state.error },
+          );
         if (state.kind === "removed") throw new EngineError("UNAVAILABLE", "this node was removed from the cluster", { reason: "removed" });
         if (state.kind === "closed") break;
       }
       if (options.signal?.aborted === true) throw aborted(options.signal, false);
-      if (ended.signal.aborted) throw new EngineError("TIMEOUT", `no leader was ready within ${timeoutMs} ms`, { timeoutMs, waitedFor: "leader" });
+      if (ended.signal.aborted)
+        throw new EngineError("TIMEOUT", `no leader was ready within ${timeoutMs} ms`, { timeoutMs, waitedFor: "leader" });
       throw new EngineError("CLOSED", "the engine is closed", {});
     } finally {
       timer?.cancel();
@@ -640,7 +740,13 @@ export class LocalEngine implements Engine {
     const { state } = this;
     const ready = state.kind === "ready";
     const live = state.kind !== "failed" && state.kind !== "closed";
-    const reasons = ready ? [] : state.kind === "failed" ? [`failed: ${state.error.code} ${state.error.message}`] : state.kind === "starting" ? [`starting: ${state.phase}`] : [state.kind];
+    const reasons = ready
+      ? []
+      : state.kind === "failed"
+        ? [`failed: ${state.error.code} ${state.error.message}`]
+        : state.kind === "starting"
+          ? [`starting: ${state.phase}`]
+          : [state.kind];
     return { live, ready, reasons };
   }
 
@@ -683,7 +789,15 @@ export class LocalEngine implements Engine {
         this.#port.post([{ kind: "close", timeoutMs: waitMs }]);
       });
     }
-    this.#calls.end((mayHaveApplied) => new EngineError("CLOSED", mayHaveApplied ? "closed while the write was under way: it may have been applied" : "the engine is closed", {}, { mayHaveApplied }));
+    this.#calls.end(
+      (mayHaveApplied) =>
+        new EngineError(
+          "CLOSED",
+          mayHaveApplied ? "closed while the write was under way: it may have been applied" : "the engine is closed",
+          {},
+          { mayHaveApplied },
+        ),
+    );
     this.#endStreams(new EngineError("CLOSED", "the engine is closed", {}));
     if (this.#state.value.kind !== "closed") this.#state.set({ kind: "closed" });
     this.#state.end();
@@ -735,7 +849,8 @@ function rangeRequest(interval: KeyInterval, options: RangeOptions, countOnly: b
   checkNumber(limit, "limit", { min: 0 });
   checkChoice(order, "order", ["ascending", "descending"]);
   checkChoice(sortBy, "sortBy", ["key", "version", "createRevision", "modRevision", "value"]);
-  for (const [argument, value] of Object.entries({ minModRevision, maxModRevision, minCreateRevision, maxCreateRevision })) checkNumber(value, argument, { min: 0 });
+  for (const [argument, value] of Object.entries({ minModRevision, maxModRevision, minCreateRevision, maxCreateRevision }))
+    checkNumber(value, argument, { min: 0 });
   return {
     interval,
     limit: limit ?? 0,
@@ -760,7 +875,12 @@ function successor(key: Uint8Array): Uint8Array {
 
 function aborted(signal: AbortSignal, mayHaveApplied: boolean): EngineError {
   const reason: unknown = signal.reason;
-  return new EngineError("ABORTED", mayHaveApplied ? "aborted by its signal: the write may have been applied" : "aborted by its signal", { reason }, { mayHaveApplied, cause: reason });
+  return new EngineError(
+    "ABORTED",
+    mayHaveApplied ? "aborted by its signal: the write may have been applied" : "aborted by its signal",
+    { reason },
+    { mayHaveApplied, cause: reason },
+  );
 }
 
 function leaderOf(status: NodeStatus): LeaderInfo | undefined {
@@ -779,7 +899,14 @@ function stateOf(status: NodeStatus): EngineState {
 /** Members as callers see them. */
 function membersOf({ members, leader, index }: MembersState): Members {
   return {
-    members: members.map(({ id, name, peerAddress, clientAddresses, role, promotable }) => ({ id, name, peerAddress, clientAddresses, role, promotable })),
+    members: members.map(({ id, name, peerAddress, clientAddresses, role, promotable }) => ({
+      id,
+      name,
+      peerAddress,
+      clientAddresses,
+      role,
+      promotable,
+    })),
     leader,
     index,
   };

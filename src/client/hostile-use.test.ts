@@ -36,7 +36,13 @@ test("bytes count as they are, whatever their object says of itself", async () =
     Object.defineProperty(own, "length", { value: 3 });
     // In one tick, hence in one batch: what one call brings must not shift what others do.
     await Promise.all([engine.put("a", "1"), engine.put(long, long), engine.put("b", "2"), engine.put(own, own), engine.put("c", "3")]);
-    const [a, b, c, liar, other] = await Promise.all([engine.get("a"), engine.get("b"), engine.get("c"), engine.get(long), engine.get("B".repeat(50))]);
+    const [a, b, c, liar, other] = await Promise.all([
+      engine.get("a"),
+      engine.get("b"),
+      engine.get("c"),
+      engine.get(long),
+      engine.get("B".repeat(50)),
+    ]);
     assert.deepEqual([a?.text(), b?.text(), c?.text()], ["1", "2", "3"]);
     assert.equal(liar?.text(), "A".repeat(100));
     assert.equal(other?.text(), "B".repeat(50));
@@ -53,7 +59,18 @@ test("bytes of another realm and of shared memory are bytes; what only looks lik
     const shared = new Uint8Array(new SharedArrayBuffer(4)).fill(99);
     await engine.put(shared, shared);
     assert.equal((await engine.get("cccc"))?.text(), "cccc");
-    for (const value of [Object.create(Uint8Array.prototype), new DataView(new ArrayBuffer(2)), new Uint16Array(2), [1, 2], null, undefined, 7, 7n, Symbol("x"), () => "x"]) {
+    for (const value of [
+      Object.create(Uint8Array.prototype),
+      new DataView(new ArrayBuffer(2)),
+      new Uint16Array(2),
+      [1, 2],
+      null,
+      undefined,
+      7,
+      7n,
+      Symbol("x"),
+      () => "x",
+    ]) {
       await assert.rejects(engine.put("k", value as string), refused);
       await assert.rejects(engine.put(value as string, "v"), refused);
       await assert.rejects(engine.get(value as string), refused);
@@ -143,7 +160,11 @@ test("one signal for a thousand calls warns nobody, and leaves nothing behind on
     const { signal } = new AbortController();
     const watches = Array.from({ length: 20 }, () => engine.watch({ all: true }, { signal }));
     await Promise.all(Array.from({ length: 20 }, () => engine.stateChanges({ signal })[Symbol.asyncIterator]().next()));
-    await Promise.all(Array.from({ length: 1_000 }, (_, i) => (i % 2 === 0 ? engine.put(`k${i}`, "x", { signal }) : engine.range({ prefix: "k" }, { signal, limit: 1 }))));
+    await Promise.all(
+      Array.from({ length: 1_000 }, (_, i) =>
+        i % 2 === 0 ? engine.put(`k${i}`, "x", { signal }) : engine.range({ prefix: "k" }, { signal, limit: 1 }),
+      ),
+    );
     await Promise.all(watches.map((watch) => watch.close()));
   });
   await new Promise((resolve) => setImmediate(resolve));
@@ -205,9 +226,12 @@ test("thousands of watches and scans at once, some never read, all end with the 
   await states.next();
   const pending = watches[2]![Symbol.asyncIterator]();
   await engine.close();
-  await assert.rejects(async () => {
-    for (;;) await pending.next();
-  }, { code: "CLOSED" });
+  await assert.rejects(
+    async () => {
+      for (;;) await pending.next();
+    },
+    { code: "CLOSED" },
+  );
 });
 
 test("calls between close() and its end are refused as such: nothing was done for them", async () => {
@@ -225,19 +249,36 @@ test("calls between close() and its end are refused as such: nothing was done fo
 
 test("close at every moment settles, with every call and stream told", async () => {
   for (let turns = 0; turns < 12; turns++) {
-    const engine = await Engine.open({ dataDir: "memory:", thread: turns % 2 === 0 ? "inline" : "worker", closeTimeoutMs: turns % 3 === 0 ? 0 : 2_000 });
-    const calls: Promise<unknown>[] = [engine.put("a", "1"), engine.get("a"), engine.range({ all: true }), engine.scan({ all: true }).ready(), engine.watch({ all: true }).ready(), engine.members(), engine.waitReady()];
+    const engine = await Engine.open({
+      dataDir: "memory:",
+      thread: turns % 2 === 0 ? "inline" : "worker",
+      closeTimeoutMs: turns % 3 === 0 ? 0 : 2_000,
+    });
+    const calls: Promise<unknown>[] = [
+      engine.put("a", "1"),
+      engine.get("a"),
+      engine.range({ all: true }),
+      engine.scan({ all: true }).ready(),
+      engine.watch({ all: true }).ready(),
+      engine.members(),
+      engine.waitReady(),
+    ];
     for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));
     const settled = Promise.allSettled(calls);
     await Promise.all([engine.close(), engine.close()]);
-    for (const result of await settled) assert.ok(result.status === "fulfilled" || EngineError.is(result.reason, "CLOSED"), String((result as PromiseRejectedResult).reason));
+    for (const result of await settled)
+      assert.ok(result.status === "fulfilled" || EngineError.is(result.reason, "CLOSED"), String((result as PromiseRejectedResult).reason));
   }
 });
 
 test("timeouts of nothing, next to nothing and for ever", async () => {
   await withEngine(async (engine) => {
     for (const timeoutMs of [0, 0.001, Number.MIN_VALUE]) {
-      const results = await Promise.allSettled([engine.put("a", "1", { timeoutMs }), engine.get("a", { timeoutMs }), engine.range({ all: true }, { timeoutMs })]);
+      const results = await Promise.allSettled([
+        engine.put("a", "1", { timeoutMs }),
+        engine.get("a", { timeoutMs }),
+        engine.range({ all: true }, { timeoutMs }),
+      ]);
       for (const result of results) assert.ok(result.status === "fulfilled" || EngineError.is(result.reason, "TIMEOUT"));
     }
     await engine.put("a", "1", { timeoutMs: Number.POSITIVE_INFINITY });
@@ -290,7 +331,10 @@ test("options of the wrong type are refused as such, and nothing is opened", asy
     { timeoutMs: -1 },
     { closeTimeoutMs: Number.POSITIVE_INFINITY },
   ]) {
-    await assert.rejects(open(options), (error) => EngineError.is(error, "INVALID_ARGUMENT") || assert.fail(`${JSON.stringify(options)}: ${String(error)}`));
+    await assert.rejects(
+      open(options),
+      (error) => EngineError.is(error, "INVALID_ARGUMENT") || assert.fail(`${JSON.stringify(options)}: ${String(error)}`),
+    );
   }
   await assert.rejects(Engine.open(undefined as unknown as EngineOptions), refused);
 });
@@ -306,7 +350,9 @@ test("a log function that fails later harms nobody", async () => {
   const unhandled: unknown[] = [];
   const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
   process.on("unhandledRejection", onUnhandled);
-  await withEngine(async (engine) => void (await engine.put("a", "1")), { log: (async () => Promise.reject(new Error("no disk for logs"))) as () => void });
+  await withEngine(async (engine) => void (await engine.put("a", "1")), {
+    log: (async () => Promise.reject(new Error("no disk for logs"))) as () => void,
+  });
   await new Promise((resolve) => setImmediate(resolve));
   process.off("unhandledRejection", onUnhandled);
   assert.deepEqual(unhandled, []);
@@ -353,7 +399,15 @@ test("an abort at any moment is told as such, and what is sent with it goes on",
     for (let turns = 0; turns < 6; turns++) {
       const controller = new AbortController();
       const { signal } = controller;
-      const calls = [engine.put("a", "1", { signal }), engine.compareAndSwap("b", undefined, "1", { signal }), engine.get("a", { signal }), engine.range({ all: true }, { signal }), engine.getMany(["a"], { signal }), engine.scan({ all: true }, { signal }).ready(), engine.waitReady({ signal })];
+      const calls = [
+        engine.put("a", "1", { signal }),
+        engine.compareAndSwap("b", undefined, "1", { signal }),
+        engine.get("a", { signal }),
+        engine.range({ all: true }, { signal }),
+        engine.getMany(["a"], { signal }),
+        engine.scan({ all: true }, { signal }).ready(),
+        engine.waitReady({ signal }),
+      ];
       const other = engine.put("other", String(turns));
       const settled = Promise.allSettled(calls);
       for (let i = 0; i < turns; i++) await new Promise((resolve) => setImmediate(resolve));

@@ -51,7 +51,8 @@ export class LocalScan<T extends KeyMeta> implements Scan<T> {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<T> {
-    if (this.#iterated) throw new EngineError("INVALID_ARGUMENT", "a scan may be iterated once", { argument: "scan", reason: "already iterated" });
+    if (this.#iterated)
+      throw new EngineError("INVALID_ARGUMENT", "a scan may be iterated once", { argument: "scan", reason: "already iterated" });
     this.#iterated = true;
     return this.#pages();
   }
@@ -67,7 +68,8 @@ export class LocalScan<T extends KeyMeta> implements Scan<T> {
         let last: Uint8Array | undefined;
         for (let i = 0; i < reply.returned && left > 0; i++) {
           if (this.#closed) throw new EngineError("CLOSED", "the scan is closed", {});
-          if (signal?.aborted === true) throw new EngineError("ABORTED", "the scan was aborted by its signal", { reason: signal.reason }, { cause: signal.reason });
+          if (signal?.aborted === true)
+            throw new EngineError("ABORTED", "the scan was aborted by its signal", { reason: signal.reason }, { cause: signal.reason });
           const kv = decodeKv(reply.kvs, offset);
           offset = kv.next;
           last = kv.key;

@@ -41,7 +41,13 @@ export class LocalWatch implements Watch {
 
   readonly creditBytes: number;
 
-  constructor(options: { readonly id: number; readonly creditBytes: number; readonly signal: AbortSignal | undefined; tell(message: ToNode): void; onClosed(id: number): void }) {
+  constructor(options: {
+    readonly id: number;
+    readonly creditBytes: number;
+    readonly signal: AbortSignal | undefined;
+    tell(message: ToNode): void;
+    onClosed(id: number): void;
+  }) {
     this.#id = options.id;
     this.creditBytes = options.creditBytes;
     this.#tell = (message) => options.tell(message);
@@ -81,7 +87,8 @@ export class LocalWatch implements Watch {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<WatchBatch> {
-    if (this.#iterated) throw new EngineError("INVALID_ARGUMENT", "a watch may be iterated once", { argument: "watch", reason: "already iterated" });
+    if (this.#iterated)
+      throw new EngineError("INVALID_ARGUMENT", "a watch may be iterated once", { argument: "watch", reason: "already iterated" });
     this.#iterated = true;
     return {
       next: () => this.#next(),
@@ -97,7 +104,11 @@ export class LocalWatch implements Watch {
       const watched = this.#queue.shift();
       if (watched !== undefined) {
         if (watched.what === "ended") {
-          this.#finish(new EngineError("COMPACTED", `the history that the watch needs is gone: it begins after revision ${watched.compactRevision}`, { compactRevision: watched.compactRevision }));
+          this.#finish(
+            new EngineError("COMPACTED", `the history that the watch needs is gone: it begins after revision ${watched.compactRevision}`, {
+              compactRevision: watched.compactRevision,
+            }),
+          );
           continue;
         }
         this.#creditBytes += watched.bytes.byteLength + BATCH_COST_BYTES;
@@ -197,7 +208,11 @@ class Deletion {
   readonly prevKv: ReturnType<typeof createKeyValue> | undefined;
   #key: Uint8Array;
 
-  constructor(key: Uint8Array, cause: "request" | "expiry" | "revocation" | undefined, prevKv: ReturnType<typeof createKeyValue> | undefined) {
+  constructor(
+    key: Uint8Array,
+    cause: "request" | "expiry" | "revocation" | undefined,
+    prevKv: ReturnType<typeof createKeyValue> | undefined,
+  ) {
     this.#key = key;
     this.cause = cause;
     this.prevKv = prevKv;

@@ -5,7 +5,16 @@ import { KvMachine } from "../core/kv/machine.ts";
 import { SharedTableReader } from "../core/kv/shared-reader.ts";
 import { createTable } from "../core/kv/table/packed-table.ts";
 import type { Clock } from "../host/clock.ts";
-import { SHARED_APPLIED_INDEX, SHARED_COMMIT_INDEX, SHARED_LEASE_UNTIL, SHARED_OPEN, SHARED_WALL_OFFSET, type FromNode, type NodeStatus, type ToNode } from "../node/boundary.ts";
+import {
+  SHARED_APPLIED_INDEX,
+  SHARED_COMMIT_INDEX,
+  SHARED_LEASE_UNTIL,
+  SHARED_OPEN,
+  SHARED_WALL_OFFSET,
+  type FromNode,
+  type NodeStatus,
+  type ToNode,
+} from "../node/boundary.ts";
 import { openLocalEngine } from "./engine.ts";
 import { resolveOptions } from "./engine-options.ts";
 
@@ -33,7 +42,12 @@ async function open(clock: { now: number; wall: number }): Promise<{
   const table = createTable({ hashSeed: { low: 1, high: 2 } });
   void new KvMachine({ table });
   const posted: ToNode[] = [];
-  const source: Clock = { now: () => clock.now, wallNow: () => clock.wall, setTimer: () => ({ cancel: () => {} }), defer: (run) => void setImmediate(run) };
+  const source: Clock = {
+    now: () => clock.now,
+    wallNow: () => clock.wall,
+    setTimer: () => ({ cancel: () => {} }),
+    defer: (run) => void setImmediate(run),
+  };
   const { settings } = resolveOptions({ dataDir: "memory:" });
   let receive!: (messages: readonly FromNode[]) => void;
   const opening = openLocalEngine(

@@ -167,7 +167,8 @@ export class Founding {
     this.#save({ ...this.#identity, phase: "active" }, () => {
       const { memberId, founding } = this.#identity;
       if (this.#isFounder) {
-        for (const { id } of this.#members) if (id !== memberId) this.#options.send(id, encodeFounding({ step: "activate", founding: founding! }));
+        for (const { id } of this.#members)
+          if (id !== memberId) this.#options.send(id, encodeFounding({ step: "activate", founding: founding! }));
       }
       this.close();
       this.#options.onActive(this.#identity);

@@ -65,7 +65,10 @@ export function bootstrapMemberId(clusterId: string, name: string): string {
   return hashId(`member\n${clusterId}\n${name}`);
 }
 
-export function newIdentity(options: { readonly name: string; readonly bootstrap: Readonly<Record<string, string>> | undefined }, random: Random): Identity {
+export function newIdentity(
+  options: { readonly name: string; readonly bootstrap: Readonly<Record<string, string>> | undefined },
+  random: Random,
+): Identity {
   const { name, bootstrap } = options;
   const clusterId = bootstrap === undefined ? randomId(random) : bootstrapClusterId(bootstrap);
   const memberId = bootstrap === undefined ? randomId(random) : bootstrapMemberId(clusterId, name);
@@ -73,7 +76,10 @@ export function newIdentity(options: { readonly name: string; readonly bootstrap
 }
 
 /** The directory's identity against what the caller now says. A name may be given again or left out; it may not change. */
-export function checkIdentity(identity: Identity, options: { readonly name: string | undefined; readonly bootstrap: Readonly<Record<string, string>> | undefined }): void {
+export function checkIdentity(
+  identity: Identity,
+  options: { readonly name: string | undefined; readonly bootstrap: Readonly<Record<string, string>> | undefined },
+): void {
   if (options.name !== undefined && options.name !== identity.name) {
     throw new EngineError(
       "INCOMPATIBLE",
@@ -91,11 +97,11 @@ export function checkIdentity(identity: Identity, options: { readonly name: stri
       );
     }
     if (identity.bootstrap === undefined) {
-      throw new EngineError(
-        "INCOMPATIBLE",
-        "the data directory holds a cluster of one; a `bootstrap` list cannot change who is in it",
-        { what: "cluster", found: identity.clusterId, supported: asked },
-      );
+      throw new EngineError("INCOMPATIBLE", "the data directory holds a cluster of one; a `bootstrap` list cannot change who is in it", {
+        what: "cluster",
+        found: identity.clusterId,
+        supported: asked,
+      });
     }
   }
 }

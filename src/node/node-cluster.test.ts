@@ -18,7 +18,11 @@ test("three members found a cluster, and each serves every call", async () => {
     for (const engine of engines) {
       const { revision } = await engine.put(`from/${engine.name}`, "x");
       for (const reader of engines) {
-        assert.equal((await reader.get(`from/${engine.name}`))?.modRevision, revision, "a linearizable read sees what was acknowledged anywhere");
+        assert.equal(
+          (await reader.get(`from/${engine.name}`))?.modRevision,
+          revision,
+          "a linearizable read sees what was acknowledged anywhere",
+        );
       }
     }
     const { members, leader } = await engines[0]!.members();
@@ -57,7 +61,11 @@ test("writes go on over changes of leader, each applied once", async () => {
     const writing = Promise.all(
       Array.from({ length: 10 }, async (_, c) => {
         for (let i = 0; !stop; i++) {
-          assert.equal(await writer.compareAndSwap(`chain/${c}`, i === 0 ? undefined : String(i - 1), String(i)), true, "no write is lost or applied twice");
+          assert.equal(
+            await writer.compareAndSwap(`chain/${c}`, i === 0 ? undefined : String(i - 1), String(i)),
+            true,
+            "no write is lost or applied twice",
+          );
           acknowledged++;
         }
       }),
@@ -90,9 +98,13 @@ test("a member that was away catches up from a snapshot, and its watches are tol
     const away = engines.find((engine) => engine !== leader)!.name;
     await cluster.close(away);
     const value = "v".repeat(1_000);
-    for (let round = 0; round < 20; round++) await Promise.all(Array.from({ length: 100 }, (_, i) => leader.put(`bulk/${i}`, `${round} ${value}`)));
+    for (let round = 0; round < 20; round++)
+      await Promise.all(Array.from({ length: 100 }, (_, i) => leader.put(`bulk/${i}`, `${round} ${value}`)));
     const files = readdirSync(cluster.dataDir(leader.name));
-    assert.ok(files.some((file) => file.includes("snap")), `a snapshot was made: ${files.join(" ")}`);
+    assert.ok(
+      files.some((file) => file.includes("snap")),
+      `a snapshot was made: ${files.join(" ")}`,
+    );
     const back = await cluster.open(away);
     const { revision } = await leader.put("after", "y");
     assert.equal((await back.get("after", { consistency: "eventual", minRevision: revision }))?.text(), "y");
@@ -112,7 +124,8 @@ test("a node made of a snapshot and the log behind it has all that was acknowled
   try {
     let engine = await cluster.open("n1");
     for (let round = 0; round < 5; round++) {
-      for (let i = 0; i < 30; i++) await Promise.all(Array.from({ length: 10 }, (_, k) => engine.put(`k/${k}`, `${round}.${i} ${"z".repeat(500)}`)));
+      for (let i = 0; i < 30; i++)
+        await Promise.all(Array.from({ length: 10 }, (_, k) => engine.put(`k/${k}`, `${round}.${i} ${"z".repeat(500)}`)));
       const { revision } = await engine.put("round", String(round));
       await cluster.close("n1");
       engine = await cluster.open("n1");
@@ -123,7 +136,10 @@ test("a node made of a snapshot and the log behind it has all that was acknowled
     }
     await assert.rejects(engine.range({ all: true }, { revision: 2 }), { code: "COMPACTED" });
     const watch = engine.watch({ all: true }, { fromRevision: 2 });
-    await assert.rejects(watch[Symbol.asyncIterator]().next(), (error) => EngineError.is(error, "COMPACTED") && error.details.compactRevision > 2);
+    await assert.rejects(
+      watch[Symbol.asyncIterator]().next(),
+      (error) => EngineError.is(error, "COMPACTED") && error.details.compactRevision > 2,
+    );
     for await (const batch of engine.watch({ prefix: "round" }, { fromRevision: 2, onGap: "reset" })) {
       assert.equal(batch.kind === "reset" && batch.kvs[0]?.text(), "4");
       break;
@@ -167,7 +183,9 @@ test("a cluster of one that was opened without a listener gets one later", async
     const second = await Engine.open({ dataDir, thread: "inline", peer: { listen: cluster.bootstrap["n1"]! } });
     assert.equal((await second.get("a"))?.text(), "1");
     for await (const { members } of second.watchMembers()) if (members[0]?.peerAddress === cluster.bootstrap["n1"]) break;
-    await assert.rejects(Engine.open({ dataDir: "memory:", thread: "inline", peer: { listen: cluster.bootstrap["n1"]! } }), { code: "IN_USE" });
+    await assert.rejects(Engine.open({ dataDir: "memory:", thread: "inline", peer: { listen: cluster.bootstrap["n1"]! } }), {
+      code: "IN_USE",
+    });
     await second.close();
   } finally {
     await cluster.end();

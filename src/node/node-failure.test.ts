@@ -20,7 +20,10 @@ function temporaryDirectory(): string {
   return mkdtempSync(join(tmpdir(), "d-engine-failure-"));
 }
 
-async function open(directory: string, change: { readonly fileSystem?: FailingFileSystem; readonly node?: Partial<NodeOptions>; readonly environment?: Partial<Environment> }): Promise<LocalEngine> {
+async function open(
+  directory: string,
+  change: { readonly fileSystem?: FailingFileSystem; readonly node?: Partial<NodeOptions>; readonly environment?: Partial<Environment> },
+): Promise<LocalEngine> {
   const resolved = resolveOptions({ dataDir: join(directory, "data"), thread: "inline", electionTimeoutMs: 200, heartbeatMs: 20 });
   const options: NodeOptions = { ...resolved.node, logSegmentBytes: 64 << 10, snapshotLogBytesMin: 32 << 10, ...change.node };
   const environment: Environment = {
@@ -83,7 +86,10 @@ for (const [operation, errno] of faults) {
           await assert.rejects(engine.watch({ all: true }).ready(), { code: "UNAVAILABLE" });
           await assert.rejects(engine.scan({ all: true }).ready(), { code: "UNAVAILABLE" });
         }
-      } else assert.ok(operation === "read" || operation === "remove" || operation === "rename" || operation === "open" || operation === "syncDirectory");
+      } else
+        assert.ok(
+          operation === "read" || operation === "remove" || operation === "rename" || operation === "open" || operation === "syncDirectory",
+        );
       await engine.close();
       const again = await open(directory, {});
       assert.equal((await again.get("before"))?.text(), "x");
@@ -117,7 +123,14 @@ test("a bug in a turn stops the node, and every call is told, also those that th
     });
     await engine.put("a", "1");
     broken = true;
-    const calls = [engine.get("a"), engine.put("b", "1"), engine.range({ all: true }), engine.members(), engine.watch({ all: true }).ready(), engine.scan({ all: true }).ready()];
+    const calls = [
+      engine.get("a"),
+      engine.put("b", "1"),
+      engine.range({ all: true }),
+      engine.members(),
+      engine.watch({ all: true }).ready(),
+      engine.scan({ all: true }).ready(),
+    ];
     for (const result of await Promise.allSettled(calls)) {
       assert.ok(result.status === "rejected" && EngineError.is(result.reason, "UNAVAILABLE"), "told at once, not by its deadline");
       assert.equal(result.reason.mayHaveApplied, false);
@@ -135,11 +148,16 @@ test("a range that is under way when its node fails is told", async () => {
   try {
     const engine = await open(directory, { fileSystem, node: { logSegmentBytes: 4 << 20, snapshotLogBytesMin: 64 << 20 } });
     for (let round = 0; round < 3; round++) await Promise.all(Array.from({ length: 10_000 }, (_, i) => engine.put(`k${round}/${i}`, "")));
-    const ranges = Array.from({ length: 50 }, () => engine.range({ all: true }, { keysOnly: true, sortBy: "modRevision", timeoutMs: Number.POSITIVE_INFINITY }));
+    const ranges = Array.from({ length: 50 }, () =>
+      engine.range({ all: true }, { keysOnly: true, sortBy: "modRevision", timeoutMs: Number.POSITIVE_INFINITY }),
+    );
     fileSystem.fail("write", "EIO");
     await assert.rejects(engine.put("x", "1"), (error) => EngineError.is(error));
     const results = await Promise.allSettled(ranges);
-    assert.ok(results.some((result) => result.status === "rejected" && EngineError.is(result.reason, "UNAVAILABLE")), "else the test is none");
+    assert.ok(
+      results.some((result) => result.status === "rejected" && EngineError.is(result.reason, "UNAVAILABLE")),
+      "else the test is none",
+    );
     await engine.close();
   } finally {
     rmSync(directory, { recursive: true, force: true });

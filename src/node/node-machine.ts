@@ -30,7 +30,12 @@ export function createMachine(options: NodeOptions, random: Random): NodeMachine
 }
 
 /** The state that a node starts from. Rejects with CORRUPT where the newest snapshot cannot be read. */
-export async function restoreMachine(storage: Storage, options: NodeOptions, random: Random, log: RecoveredLog | undefined): Promise<NodeMachine> {
+export async function restoreMachine(
+  storage: Storage,
+  options: NodeOptions,
+  random: Random,
+  log: RecoveredLog | undefined,
+): Promise<NodeMachine> {
   const file = log === undefined ? undefined : storage.openSnapshot();
   if (file === undefined) return createMachine(options, random);
   try {
@@ -52,7 +57,11 @@ export async function restoreMachine(storage: Storage, options: NodeOptions, ran
 
 function unreadable(file: SnapshotFile, offset: number, found: string): EngineError {
   if (found.endsWith(": version")) {
-    return new EngineError("INCOMPATIBLE", "the newest snapshot was written by a later version of this program", { what: "snapshot stream", found: "a later version", supported: String(SNAPSHOT_VERSION) });
+    return new EngineError("INCOMPATIBLE", "the newest snapshot was written by a later version of this program", {
+      what: "snapshot stream",
+      found: "a later version",
+      supported: String(SNAPSHOT_VERSION),
+    });
   }
   const path = `snapshot at ${file.meta.lastIncludedIndex}`;
   return new EngineError("CORRUPT", `${path}: ${found}`, { path, offset, expected: "a snapshot stream", found });

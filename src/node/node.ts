@@ -125,7 +125,11 @@ export class Node {
   /** The calls of this turn, and how many of them have been taken up: where a turn breaks off the rest is still told. */
   #turnCalls: readonly ToNode[] = [];
   #turnCallsTaken = 0;
-  #persisted: { readonly vote: Vote | undefined; readonly last: { readonly index: number; readonly term: number } | undefined; readonly messages: readonly Message[] }[] = [];
+  #persisted: {
+    readonly vote: Vote | undefined;
+    readonly last: { readonly index: number; readonly term: number } | undefined;
+    readonly messages: readonly Message[];
+  }[] = [];
   #persisting = 0;
   #heldMessages: Message[] = [];
   #unreachable: MemberId[] = [];
@@ -141,7 +145,17 @@ export class Node {
   #failure: EngineError | undefined;
   #removed = false;
   #closeBy = 0;
-  #told: Told = { phase: undefined, removed: false, started: false, role: "follower", term: undefined, leader: undefined, inTerm: false, configurationIndex: 0, isCommitted: false };
+  #told: Told = {
+    phase: undefined,
+    removed: false,
+    started: false,
+    role: "follower",
+    term: undefined,
+    leader: undefined,
+    inTerm: false,
+    configurationIndex: 0,
+    isCommitted: false,
+  };
   #status: NodeStatus | undefined;
   #configurationKey = -1;
   #members: MembersState = { members: [], leader: undefined, index: 0 };
@@ -357,7 +371,9 @@ export class Node {
         this.#expireAt = Math.min(this.#expireAt, now + call.timeoutMs);
         return;
       case "read":
-        this.#addRead(call, now, () => this.#outbox.push({ kind: "read", call: call.call, answers: this.#machine.kv.read(call.reads, call.count) }));
+        this.#addRead(call, now, () =>
+          this.#outbox.push({ kind: "read", call: call.call, answers: this.#machine.kv.read(call.reads, call.count) }),
+        );
         return;
       case "range":
         this.#addRead(call, now, () => this.#ranges.add(call, now));
@@ -408,7 +424,12 @@ export class Node {
   }
 
   #addRead(
-    call: { readonly call: CallId; readonly consistency: "linearizable" | "lease" | "eventual"; readonly minRevision: number; readonly timeoutMs: number },
+    call: {
+      readonly call: CallId;
+      readonly consistency: "linearizable" | "lease" | "eventual";
+      readonly minRevision: number;
+      readonly timeoutMs: number;
+    },
     now: number,
     serve: () => void,
   ): void {
@@ -493,7 +514,13 @@ export class Node {
   #proposeDue(raft: Raft): void {
     if (raft.role !== "leader" || !raft.ready || this.#phase !== "open") return;
     const due = this.#machine.kv.nextDue();
-    if (due === undefined || due > raft.leaseClock() || raft.lastIndex > this.#machine.kv.appliedIndex || this.#dueProposed === raft.lastIndex + 1) return;
+    if (
+      due === undefined ||
+      due > raft.leaseClock() ||
+      raft.lastIndex > this.#machine.kv.appliedIndex ||
+      this.#dueProposed === raft.lastIndex + 1
+    )
+      return;
     if (raft.propose(new Uint8Array(ENTRY_HEADER_BYTES), "empty") !== undefined) this.#dueProposed = raft.lastIndex;
   }
 
@@ -544,7 +571,8 @@ export class Node {
     const begin = decodeSnapshotBegin(bytes);
     if (begin === undefined) return;
     raft.step({ kind: "InstallSnapshot", from, to: this.#identity.memberId, term: begin.term, snapshot: begin.meta });
-    const wanted = raft.pendingSnapshot?.lastIncludedIndex === begin.meta.lastIncludedIndex && raft.leader === from && raft.term === begin.term;
+    const wanted =
+      raft.pendingSnapshot?.lastIncludedIndex === begin.meta.lastIncludedIndex && raft.leader === from && raft.term === begin.term;
     const current = this.#receiver;
     if (current !== undefined && current.from === from && current.transfer === begin.transfer) return current.onBeginAgain();
     if (current?.installing === true || !wanted) return;
@@ -630,16 +658,26 @@ export class Node {
       logBytesMin: this.#options.snapshotLogBytesMin,
       begin: () => {
         const { kv } = this.#machine;
-        if (kv.appliedIndex <= recovered.base.lastIncludedIndex || raft.persistedIndex < kv.appliedIndex || this.#receiver !== undefined) return undefined;
+        if (kv.appliedIndex <= recovered.base.lastIncludedIndex || raft.persistedIndex < kv.appliedIndex || this.#receiver !== undefined)
+          return undefined;
         const lastIncludedTerm = raft.termAt(kv.appliedIndex);
         if (lastIncludedTerm === undefined) return undefined;
         const configuration = raft.configurationAt(kv.appliedIndex);
-        return { meta: { lastIncludedIndex: kv.appliedIndex, lastIncludedTerm, configuration, clockMs: kv.clockMs }, source: kv.snapshot() };
+        return {
+          meta: { lastIncludedIndex: kv.appliedIndex, lastIncludedTerm, configuration, clockMs: kv.clockMs },
+          source: kv.snapshot(),
+        };
       },
       isPersisted: (index) => raft.persistedIndex >= index,
       discardable: (index) => {
         // Entries that a follower still lacks are kept, but for no more than another snapshot's worth of log.
-        const lacking = raft.role === "leader" ? raft.progress().filter(({ active, state }) => active && state !== "snapshot").map(({ matchIndex }) => matchIndex) : [];
+        const lacking =
+          raft.role === "leader"
+            ? raft
+                .progress()
+                .filter(({ active, state }) => active && state !== "snapshot")
+                .map(({ matchIndex }) => matchIndex)
+            : [];
         return this.#storage.logBytes > 2 * this.#options.snapshotLogBytesMin ? index : Math.min(index, ...lacking);
       },
       // The disk may be ahead: the log of a snapshot that is being installed begins behind what is committed here.
@@ -678,16 +716,30 @@ export class Node {
 
   #hello(): Hello {
     const { clusterId, memberId, incarnation, name } = this.#identity;
-    return { clusterId, memberId, incarnation, name, bootId: this.#bootId, protocolMin: PROTOCOL_VERSION, protocolMax: PROTOCOL_VERSION, featureLevel: FEATURE_LEVEL, electionTimeoutMs: this.#options.electionTimeoutMs };
+    return {
+      clusterId,
+      memberId,
+      incarnation,
+      name,
+      bootId: this.#bootId,
+      protocolMin: PROTOCOL_VERSION,
+      protocolMax: PROTOCOL_VERSION,
+      featureLevel: FEATURE_LEVEL,
+      electionTimeoutMs: this.#options.electionTimeoutMs,
+    };
   }
 
   /** Who may talk to this member: those in its configuration, under the incarnation recorded there. */
   #judge(hello: Hello): string | undefined {
-    if (hello.clusterId !== this.#identity.clusterId) return `cluster: this is a member of ${this.#identity.clusterId}, you are of ${hello.clusterId}`;
+    if (hello.clusterId !== this.#identity.clusterId)
+      return `cluster: this is a member of ${this.#identity.clusterId}, you are of ${hello.clusterId}`;
     if (hello.memberId === this.#identity.memberId) return `member: this is ${hello.name} itself, or another under its name`;
-    const configuration = this.#raft?.configuration ?? (this.#identity.phase === "pending" ? this.#identity.founding?.configuration : undefined);
+    const configuration =
+      this.#raft?.configuration ?? (this.#identity.phase === "pending" ? this.#identity.founding?.configuration : undefined);
     if (this.#raft === undefined) {
-      return foundingMembers(this.#identity).some(({ id }) => id === hello.memberId) ? this.#noteHello(hello) : `member: ${hello.name} is not in the founding list`;
+      return foundingMembers(this.#identity).some(({ id }) => id === hello.memberId)
+        ? this.#noteHello(hello)
+        : `member: ${hello.name} is not in the founding list`;
     }
     const recorded = configuration?.members.find(({ id }) => id === hello.memberId);
     // Not known here: this member's own configuration may be behind; only the log says who is a member, and nothing counts before it does.
@@ -706,7 +758,8 @@ export class Node {
   /** A leader lease rests on how long each follower keeps to its leader, which is each one's own setting. */
   #boundLease(): void {
     let shortest = Number.POSITIVE_INFINITY;
-    for (const { id } of this.#raft?.configuration.members ?? []) shortest = Math.min(shortest, this.#stickinessMs.get(id) ?? Number.POSITIVE_INFINITY);
+    for (const { id } of this.#raft?.configuration.members ?? [])
+      shortest = Math.min(shortest, this.#stickinessMs.get(id) ?? Number.POSITIVE_INFINITY);
     this.#raft?.boundLease(shortest);
   }
 
@@ -723,7 +776,8 @@ export class Node {
 
   #setPeers(): void {
     if (this.#transport === undefined) return;
-    const members = this.#raft?.configuration.members.map(({ id, peerAddress }) => ({ id, address: peerAddress })) ?? foundingMembers(this.#identity);
+    const members =
+      this.#raft?.configuration.members.map(({ id, peerAddress }) => ({ id, address: peerAddress })) ?? foundingMembers(this.#identity);
     this.#transport.setPeers(members.filter(({ id, address }) => id !== this.#identity.memberId && address !== ""));
   }
 
@@ -776,7 +830,10 @@ export class Node {
     for (const sender of this.#senders.values()) at = Math.min(at, sender.poll(now));
     if (this.#phase === "closing") at = Math.min(at, this.#closeBy);
     // While entries are on their way, applying them looks again.
-    const due = this.#raft?.role === "leader" && this.#phase === "open" && this.#raft.lastIndex <= this.#machine.kv.appliedIndex ? this.#machine.kv.nextDue() : undefined;
+    const due =
+      this.#raft?.role === "leader" && this.#phase === "open" && this.#raft.lastIndex <= this.#machine.kv.appliedIndex
+        ? this.#machine.kv.nextDue()
+        : undefined;
     if (due !== undefined) at = Math.min(at, now + Math.max(1, due - this.#raft!.leaseClock()));
     if (at === this.#timerAt) return;
     this.#timer?.cancel();
@@ -818,14 +875,27 @@ export class Node {
     ) {
       return;
     }
-    this.#told = { phase: this.#phase, removed: this.#removed, started: raft !== undefined, role, term: raft?.term, leader, inTerm, configurationIndex, isCommitted };
+    this.#told = {
+      phase: this.#phase,
+      removed: this.#removed,
+      started: raft !== undefined,
+      role,
+      term: raft?.term,
+      leader,
+      inTerm,
+      configurationIndex,
+      isCommitted,
+    };
     if (raft !== undefined && raft.commitIndex >= configurationIndex && this.#configurationKey !== configurationIndex) {
       this.#configurationKey = configurationIndex;
       const { incoming, outgoing, members } = raft.configuration;
       const own = members.some(({ id }) => id === this.#identity.memberId);
       this.#removed = !own;
       this.#members = {
-        members: members.map((member) => ({ ...member, role: incoming.includes(member.id) || outgoing.includes(member.id) ? "voter" : "learner" })),
+        members: members.map((member) => ({
+          ...member,
+          role: incoming.includes(member.id) || outgoing.includes(member.id) ? "voter" : "learner",
+        })),
         leader,
         index: configurationIndex,
       };
@@ -874,7 +944,15 @@ export class Node {
   #refuse(call: ToNode): void {
     if (call.kind === "close") return this.#close(this.#turnNow, call.timeoutMs);
     const id = "call" in call ? call.call : "watch" in call ? call.watch : undefined;
-    if (id === undefined || call.kind === "cancel" || call.kind === "unwatch" || call.kind === "watchCredit" || call.kind === "watchProgress" || call.kind === "unpin") return;
+    if (
+      id === undefined ||
+      call.kind === "cancel" ||
+      call.kind === "unwatch" ||
+      call.kind === "watchCredit" ||
+      call.kind === "watchProgress" ||
+      call.kind === "unpin"
+    )
+      return;
     this.#outbox.push({ kind: "failed", call: id, error: toWire(this.#endError(false)) });
   }
 
@@ -883,7 +961,12 @@ export class Node {
       const cause = this.#failure;
       return new EngineError("UNAVAILABLE", `this node has failed: ${cause.message}`, { reason: "failed" }, { mayHaveApplied, cause });
     }
-    return new EngineError("CLOSED", mayHaveApplied ? "closed while the write was under way: it may have been applied" : "the engine is closed", {}, { mayHaveApplied });
+    return new EngineError(
+      "CLOSED",
+      mayHaveApplied ? "closed while the write was under way: it may have been applied" : "the engine is closed",
+      {},
+      { mayHaveApplied },
+    );
   }
 
   #failPending(): void {
@@ -927,7 +1010,8 @@ export class Node {
     // A transfer is given up by then, and waiting longer would gain nothing.
     this.#closeBy = now + Math.min(timeoutMs / 2, this.#options.electionTimeoutMs);
     const raft = this.#raft;
-    if (raft?.role !== "leader" || raft.configuration.incoming.length === 1 || raft.transferLeadership(undefined) !== undefined) this.#closeBy = now;
+    if (raft?.role !== "leader" || raft.configuration.incoming.length === 1 || raft.transferLeadership(undefined) !== undefined)
+      this.#closeBy = now;
   }
 
   /** Leadership is handed over first, so that the others need no election timeout. */

@@ -21,20 +21,52 @@ import { foundingMeta } from "./founding.ts";
 const join = (parts: readonly Uint8Array[]): Uint8Array => new Uint8Array(Buffer.concat(parts));
 const number = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 const meta = foundingMeta([
-  { id: "00000000000000aa", name: "n1", peerAddress: "127.0.0.1:1", clientAddresses: [], incarnation: "0123456789abcdef", promotable: false },
-  { id: "00000000000000bb", name: "n2", peerAddress: "127.0.0.1:2", clientAddresses: ["x:1"], incarnation: "fedcba9876543210", promotable: false },
+  {
+    id: "00000000000000aa",
+    name: "n1",
+    peerAddress: "127.0.0.1:1",
+    clientAddresses: [],
+    incarnation: "0123456789abcdef",
+    promotable: false,
+  },
+  {
+    id: "00000000000000bb",
+    name: "n2",
+    peerAddress: "127.0.0.1:2",
+    clientAddresses: ["x:1"],
+    incarnation: "fedcba9876543210",
+    promotable: false,
+  },
 ]);
 
 test("every frame comes back as it was sent", () => {
   fc.assert(
-    fc.property(number, number, fc.uint8Array({ maxLength: 200 }), fc.constantFrom("receiving", "installed", "refused"), (a, b, bytes, outcome) => {
-      assert.deepEqual(decodeForward(join(encodeForward({ term: a, ordinal: b, record: bytes }))), { term: a, ordinal: b, record: bytes });
-      assert.deepEqual(decodeForwardAck(join(encodeForwardAck({ term: a, next: b, bootId: 7 }))), { term: a, next: b, bootId: 7 });
-      assert.deepEqual(decodeSnapshotChunk(join(encodeSnapshotChunk({ transfer: a, offset: b, bytes }))), { transfer: a, offset: b, bytes });
-      assert.deepEqual(decodeSnapshotAck(join(encodeSnapshotAck({ transfer: a, received: b, outcome }))), { transfer: a, received: b, outcome });
-      const begin = { term: a, transfer: b, bytes: 9, meta };
-      assert.deepEqual(decodeSnapshotBegin(join(encodeSnapshotBegin(begin))), begin);
-    }),
+    fc.property(
+      number,
+      number,
+      fc.uint8Array({ maxLength: 200 }),
+      fc.constantFrom("receiving", "installed", "refused"),
+      (a, b, bytes, outcome) => {
+        assert.deepEqual(decodeForward(join(encodeForward({ term: a, ordinal: b, record: bytes }))), {
+          term: a,
+          ordinal: b,
+          record: bytes,
+        });
+        assert.deepEqual(decodeForwardAck(join(encodeForwardAck({ term: a, next: b, bootId: 7 }))), { term: a, next: b, bootId: 7 });
+        assert.deepEqual(decodeSnapshotChunk(join(encodeSnapshotChunk({ transfer: a, offset: b, bytes }))), {
+          transfer: a,
+          offset: b,
+          bytes,
+        });
+        assert.deepEqual(decodeSnapshotAck(join(encodeSnapshotAck({ transfer: a, received: b, outcome }))), {
+          transfer: a,
+          received: b,
+          outcome,
+        });
+        const begin = { term: a, transfer: b, bytes: 9, meta };
+        assert.deepEqual(decodeSnapshotBegin(join(encodeSnapshotBegin(begin))), begin);
+      },
+    ),
   );
   for (const frame of [
     { step: "hello", incarnation: "0123456789abcdef", phase: "pending" },

@@ -15,7 +15,15 @@ function leading(): Raft {
   const base = foundingMeta([{ id: LEADER, name: "a", peerAddress: "", clientAddresses: [], incarnation: "1", promotable: false }]);
   const raft = new Raft({
     id: LEADER,
-    recovered: { vote: { term: 1, votedFor: undefined }, base, firstIndex: 2, lastIndex: 1, terms: [{ index: 1, term: 1 }], configurationEntries: [], tail: [] },
+    recovered: {
+      vote: { term: 1, votedFor: undefined },
+      base,
+      firstIndex: 2,
+      lastIndex: 1,
+      terms: [{ index: 1, term: 1 }],
+      configurationEntries: [],
+      tail: [],
+    },
     timing: { electionTimeoutMs: 1_000, heartbeatMs: 100 },
     random: () => 7,
     now: 0,
@@ -109,7 +117,8 @@ test("what was proposed in vain is proposed again in the order in which it came,
   const raft = leading();
   const { proposals } = create();
   const count = 200_000;
-  for (let call = 1; call <= count; call++) proposals.add({ call, record: new Uint8Array(BATCH_PREFIX_BYTES), commands: 1, timeoutMs: 1_000 }, 0);
+  for (let call = 1; call <= count; call++)
+    proposals.add({ call, record: new Uint8Array(BATCH_PREFIX_BYTES), commands: 1, timeoutMs: 1_000 }, 0);
   proposals.flush(raft, 0);
   persist(raft);
   proposals.onTermApplied(raft.term + 1);

@@ -89,7 +89,10 @@ export class Proposals {
     return this.#resendAt;
   }
 
-  add(call: { readonly call: CallId; readonly record: Uint8Array; readonly commands: number; readonly timeoutMs: number }, now: number): void {
+  add(
+    call: { readonly call: CallId; readonly record: Uint8Array; readonly commands: number; readonly timeoutMs: number },
+    now: number,
+  ): void {
     if (this.#pendingBytes + call.record.byteLength > PENDING_BYTES_MAX) {
       this.#options.fail(
         call.call,
@@ -142,7 +145,15 @@ export class Proposals {
   onStateReplaced(): void {
     for (const [sequence, batch] of this.#batches) {
       if (batch.term === 0) continue;
-      this.#fail(sequence, new EngineError("UNAVAILABLE", "this node took over a snapshot while the write was under way", { reason: "noLeader" }, { mayHaveApplied: true }));
+      this.#fail(
+        sequence,
+        new EngineError(
+          "UNAVAILABLE",
+          "this node took over a snapshot while the write was under way",
+          { reason: "noLeader" },
+          { mayHaveApplied: true },
+        ),
+      );
     }
   }
 
@@ -230,7 +241,8 @@ export class Proposals {
     const ack = decodeForwardAck(frame);
     if (ack === undefined || ack.term !== this.#forwardTerm || ack.bootId !== this.#options.bootId) return;
     let taken = 0;
-    while (taken < this.#forwarded.length && this.#forwarded[taken]!.ordinal < ack.next) this.#forwardBytes -= this.#forwarded[taken++]!.bytes;
+    while (taken < this.#forwarded.length && this.#forwarded[taken]!.ordinal < ack.next)
+      this.#forwardBytes -= this.#forwarded[taken++]!.bytes;
     if (taken > 0) this.#forwarded.splice(0, taken);
     if (this.#forwarded.length === 0) this.#resendAt = Number.POSITIVE_INFINITY;
   }
@@ -290,7 +302,8 @@ export class Proposals {
       } else if (batch.deadline < next) next = batch.deadline;
     }
     // Without a leader nothing is taken from here, and those that gave up would pile up.
-    if (this.#waiting.length > 2 * this.#batches.size + 1_000) this.#waiting = this.#waiting.filter((sequence) => this.#batches.has(sequence));
+    if (this.#waiting.length > 2 * this.#batches.size + 1_000)
+      this.#waiting = this.#waiting.filter((sequence) => this.#batches.has(sequence));
     return next;
   }
 

@@ -11,7 +11,10 @@ import { Ranges } from "./ranges.ts";
 const RECORDS = 5_000;
 
 function filled(records = RECORDS): KvMachine {
-  const machine = new KvMachine({ table: createTable({ hashSeed: { low: 1, high: 2 } }), history: { revisionsMax: 10, bytesMax: 1 << 20 } });
+  const machine = new KvMachine({
+    table: createTable({ hashSeed: { low: 1, high: 2 } }),
+    history: { revisionsMax: 10, bytesMax: 1 << 20 },
+  });
   write(machine, records);
   return machine;
 }
@@ -19,7 +22,10 @@ function filled(records = RECORDS): KvMachine {
 function write(machine: KvMachine, records: number): void {
   const batch = new CommandBatch();
   for (let i = 0; i < records; i++) batch.put(Buffer.from(`k${i}`), Buffer.from("v"));
-  machine.begin({ index: machine.appliedIndex + 1, term: 1, clockMs: 0, commands: batch.finish().subarray(BATCH_PREFIX_BYTES), count: records }, false);
+  machine.begin(
+    { index: machine.appliedIndex + 1, term: 1, clockMs: 0, commands: batch.finish().subarray(BATCH_PREFIX_BYTES), count: records },
+    false,
+  );
   while (!machine.step(10_000));
 }
 
@@ -27,7 +33,15 @@ function call(id: number, more: Partial<ToNode & { readonly kind: "range" }> = {
   return {
     kind: "range",
     call: id,
-    request: { interval: { start: new Uint8Array(0), end: undefined }, limit: 0, order: "ascending", sortBy: "key", keysOnly: true, countOnly: false, revision: undefined },
+    request: {
+      interval: { start: new Uint8Array(0), end: undefined },
+      limit: 0,
+      order: "ascending",
+      sortBy: "key",
+      keysOnly: true,
+      countOnly: false,
+      revision: undefined,
+    },
     bytesMax: 0,
     consistency: "eventual",
     minRevision: 0,
@@ -69,7 +83,10 @@ test("a range under way is told when the node ends, when its time is over, and n
   const machine = filled();
   const ranges = new Ranges(machine, (message) => posted.push(message));
   for (let id = 1; id <= 3; id++) ranges.add(call(id, { timeoutMs: id === 2 ? 50 : 1_000 }), 0);
-  assert.equal(ranges.step(() => 0), true);
+  assert.equal(
+    ranges.step(() => 0),
+    true,
+  );
   ranges.cancel(1);
   assert.equal(ranges.expire(49), 50);
   assert.equal(ranges.expire(50), 1_000);
@@ -78,7 +95,10 @@ test("a range under way is told when the node ends, when its time is over, and n
     posted.map((message) => message.kind === "failed" && `${message.call} ${message.error.code}`),
     ["2 TIMEOUT", "3 CLOSED"],
   );
-  assert.equal(ranges.step(() => 0), false);
+  assert.equal(
+    ranges.step(() => 0),
+    false,
+  );
   // Nothing holds history back any more.
   write(machine, 100);
   while (!machine.maintain(10_000));
@@ -91,14 +111,20 @@ test("a pin goes with its caller's cancellation, and after a minute without use"
   const ranges = new Ranges(machine, (message) => posted.push(message));
   ranges.add(call(1, { pin: true }), 0);
   ranges.add(call(2, { pin: true }), 0);
-  assert.equal(ranges.step(() => 0), false);
+  assert.equal(
+    ranges.step(() => 0),
+    false,
+  );
   assert.equal(ranges.pinned, 2);
   ranges.cancel(1);
   assert.equal(ranges.pinned, 1);
   // The first look is at the deadline of the calls.
   assert.equal(ranges.expire(1_000), 60_000);
   ranges.add(call(3, { pinned: 2 }), 30_000);
-  assert.equal(ranges.step(() => 30_000), false);
+  assert.equal(
+    ranges.step(() => 30_000),
+    false,
+  );
   ranges.expire(60_000);
   assert.equal(ranges.pinned, 1, "it was used in between");
   assert.equal(ranges.expireAt, 90_000);

@@ -55,7 +55,10 @@ export class Ranges {
   /** The state may be read now: this range is answered as of a revision at or behind the present one. */
   add(call: RangeCall, now: number): void {
     if (call.pin && this.#pins.size >= PINS_MAX) {
-      this.#fail(call.call, new EngineError("OVERLOADED", `this node already serves ${PINS_MAX} scans`, { limit: "scans", max: PINS_MAX, retryAfterMs: 1_000 }));
+      this.#fail(
+        call.call,
+        new EngineError("OVERLOADED", `this node already serves ${PINS_MAX} scans`, { limit: "scans", max: PINS_MAX, retryAfterMs: 1_000 }),
+      );
       return;
     }
     const pinned = this.#pins.get(call.pinned);
@@ -137,7 +140,10 @@ export class Ranges {
       }
       one.reading?.cancel();
       const { timeoutMs } = one.call;
-      this.#fail(one.call.call, new EngineError("TIMEOUT", `the range was not read within ${timeoutMs} ms`, { timeoutMs, waitedFor: "queue" }));
+      this.#fail(
+        one.call.call,
+        new EngineError("TIMEOUT", `the range was not read within ${timeoutMs} ms`, { timeoutMs, waitedFor: "queue" }),
+      );
       return false;
     });
     for (const [call, { usedAt }] of this.#pins) {
@@ -167,12 +173,24 @@ export class Ranges {
 function refusal({ request }: RangeCall, { refused, revision }: ReadRefused): EngineError {
   switch (refused) {
     case "compacted":
-      return new EngineError("COMPACTED", `revision ${request.revision} is gone: history begins after ${revision}`, { compactRevision: revision });
+      return new EngineError("COMPACTED", `revision ${request.revision} is gone: history begins after ${revision}`, {
+        compactRevision: revision,
+      });
     case "future":
-      return new EngineError("FUTURE_REVISION", `revision ${request.revision} has not been reached: this node is at ${revision}`, { currentRevision: revision });
+      return new EngineError("FUTURE_REVISION", `revision ${request.revision} has not been reached: this node is at ${revision}`, {
+        currentRevision: revision,
+      });
     case "tooLarge":
-      return new EngineError("OVERLOADED", "the answer exceeds what one range may hold: set a limit, or use scan()", { limit: "rangeBytes", max: ANSWER_BYTES_MAX, retryAfterMs: 0 });
+      return new EngineError("OVERLOADED", "the answer exceeds what one range may hold: set a limit, or use scan()", {
+        limit: "rangeBytes",
+        max: ANSWER_BYTES_MAX,
+        retryAfterMs: 0,
+      });
     case "pins":
-      return new EngineError("OVERLOADED", "too many long reads are under way on this node", { limit: "pins", max: PINS_MAX, retryAfterMs: 100 });
+      return new EngineError("OVERLOADED", "too many long reads are under way on this node", {
+        limit: "pins",
+        max: PINS_MAX,
+        retryAfterMs: 100,
+      });
   }
 }

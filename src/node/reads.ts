@@ -139,7 +139,13 @@ export class Reads {
       this.#pending--;
       if (!this.#cancelled.delete(read.call)) {
         const { timeoutMs } = read;
-        this.#options.fail(read.call, new EngineError("TIMEOUT", `no ${waitedFor === "leader" ? "leader" : "majority"} answered within ${timeoutMs} ms`, { timeoutMs, waitedFor }));
+        this.#options.fail(
+          read.call,
+          new EngineError("TIMEOUT", `no ${waitedFor === "leader" ? "leader" : "majority"} answered within ${timeoutMs} ms`, {
+            timeoutMs,
+            waitedFor,
+          }),
+        );
       }
       return false;
     };
@@ -157,7 +163,11 @@ export class Reads {
   }
 
   failAll(make: () => EngineError): void {
-    const reads = [...this.#arrived, ...[...this.#asked.values()].flatMap((group) => group.reads), ...this.#applying.map(({ read }) => read)];
+    const reads = [
+      ...this.#arrived,
+      ...[...this.#asked.values()].flatMap((group) => group.reads),
+      ...this.#applying.map(({ read }) => read),
+    ];
     this.#arrived = [];
     this.#asked.clear();
     this.#applying = [];

@@ -37,7 +37,16 @@ export function createEnvironment(
     createTransport: (hello, events) => {
       const { listen, tls } = options.peer!;
       const resolver = new PeerResolver({ clock, hosts: options.hosts, searchDomains: options.searchDomains });
-      return createTcpTransport({ listen, ...(tls === undefined ? {} : { tls }), hello, events, clock, random, resolver, limits: LINK_LIMITS });
+      return createTcpTransport({
+        listen,
+        ...(tls === undefined ? {} : { tls }),
+        hello,
+        events,
+        clock,
+        random,
+        resolver,
+        limits: LINK_LIMITS,
+      });
     },
   };
 }

@@ -34,7 +34,16 @@ function entryAt(index: number): Entry {
 function snapshotOf(entries: readonly Entry[]): Uint8Array {
   const kv = new KvMachine({ table: createTable({ hashSeed: { low: 1, high: 2 } }), applied: { index: 1, term: 1, clockMs: 0 } });
   for (const entry of entries) {
-    kv.begin({ index: entry.index, term: entry.term, clockMs: entry.clockMs, commands: entryPayload(entry).subarray(BATCH_HEADER_BYTES), count: 1 }, false);
+    kv.begin(
+      {
+        index: entry.index,
+        term: entry.term,
+        clockMs: entry.clockMs,
+        commands: entryPayload(entry).subarray(BATCH_HEADER_BYTES),
+        count: 1,
+      },
+      false,
+    );
     while (!kv.step(1_000));
   }
   const reading = kv.snapshot();
@@ -83,7 +92,13 @@ test("a snapshot that is taken over while the log goes on never takes the state 
     }
   };
   const receive = (frame: readonly Uint8Array[]): void => events.onFrame(LEADER, "bulk", Buffer.concat(frame));
-  const { node: options } = resolveOptions({ dataDir: "memory:", name: "n2", bootstrap, peer: { listen: "127.0.0.1:2" }, thread: "inline" });
+  const { node: options } = resolveOptions({
+    dataDir: "memory:",
+    name: "n2",
+    bootstrap,
+    peer: { listen: "127.0.0.1:2" },
+    thread: "inline",
+  });
   const node = await Node.open(environment, options, () => {});
 
   const founding = foundingMeta(
@@ -103,13 +118,29 @@ test("a snapshot that is taken over while the log goes on never takes the state 
   assert.ok(look().raft !== undefined, "founded");
 
   const entries = Array.from({ length: 9 }, (_, i) => entryAt(i + 2));
-  const append: Message = { kind: "AppendEntries", from: LEADER, to: idOf("n2"), term: 2, prevLogIndex: 1, prevLogTerm: 1, commitIndex: 1, entries };
+  const append: Message = {
+    kind: "AppendEntries",
+    from: LEADER,
+    to: idOf("n2"),
+    term: 2,
+    prevLogIndex: 1,
+    prevLogTerm: 1,
+    commitIndex: 1,
+    entries,
+  };
   receive(encodeMessage(append));
   await settle();
   assert.deepEqual([look().raft!.lastIndex, look().raft!.commitIndex], [10, 1]);
 
   const stream = snapshotOf(entries.slice(0, 4));
-  receive(encodeSnapshotBegin({ term: 2, transfer: 1, bytes: stream.byteLength, meta: { ...founding, lastIncludedIndex: 5, lastIncludedTerm: 2, clockMs: 5 } }));
+  receive(
+    encodeSnapshotBegin({
+      term: 2,
+      transfer: 1,
+      bytes: stream.byteLength,
+      meta: { ...founding, lastIncludedIndex: 5, lastIncludedTerm: 2, clockMs: 5 },
+    }),
+  );
   await settle();
   receive(encodeSnapshotChunk({ transfer: 1, offset: 0, bytes: stream }));
   let revision = 0;

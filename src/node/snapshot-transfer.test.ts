@@ -7,7 +7,9 @@ import { decodeSnapshotAck, decodeSnapshotChunk, encodeSnapshotAck, encodeSnapsh
 import { SnapshotMaker } from "./snapshot-maker.ts";
 import { SnapshotReceiver, SnapshotSender } from "./snapshot-transfer.ts";
 
-const base = foundingMeta([{ id: "00000000000000aa", name: "a", peerAddress: "", clientAddresses: [], incarnation: "1", promotable: false }]);
+const base = foundingMeta([
+  { id: "00000000000000aa", name: "a", peerAddress: "", clientAddresses: [], incarnation: "1", promotable: false },
+]);
 const meta = { ...base, lastIncludedIndex: 50 };
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
@@ -42,7 +44,8 @@ test("what arrives before the receiver's file is open is kept, so that no transf
     onInstalled: () => {},
     onGivenUp: (reason) => outcomes.push(reason),
   });
-  for (const offset of [0, 10]) receiver.onChunk(Buffer.concat(encodeSnapshotChunk({ transfer: 3, offset, bytes: new Uint8Array(10).fill(offset) })));
+  for (const offset of [0, 10])
+    receiver.onChunk(Buffer.concat(encodeSnapshotChunk({ transfer: 3, offset, bytes: new Uint8Array(10).fill(offset) })));
   open(await storage.createSnapshot(meta));
   while (outcomes.at(-1) !== "installed 20") {
     assert.ok(outcomes.length < 10, outcomes.join(", "));
@@ -53,7 +56,12 @@ test("what arrives before the receiver's file is open is kept, so that no transf
 
 test("a receiver that was opened anew and has nothing gets the stream from its beginning at once", async () => {
   const bytes = new Uint8Array(1 << 20);
-  const file: SnapshotFile = { meta, bytes: bytes.byteLength, read: async (offset, bytesMax) => bytes.slice(offset, offset + bytesMax), release: () => {} };
+  const file: SnapshotFile = {
+    meta,
+    bytes: bytes.byteLength,
+    read: async (offset, bytesMax) => bytes.slice(offset, offset + bytesMax),
+    release: () => {},
+  };
   const offsets: number[] = [];
   const sender = new SnapshotSender(
     {
@@ -72,7 +80,8 @@ test("a receiver that was opened anew and has nothing gets the stream from its b
     },
     0,
   );
-  const ack = (received: number): void => sender.onAck(Buffer.concat(encodeSnapshotAck({ transfer: 3, received, outcome: "receiving" })), 0);
+  const ack = (received: number): void =>
+    sender.onAck(Buffer.concat(encodeSnapshotAck({ transfer: 3, received, outcome: "receiving" })), 0);
   sender.poll(0);
   for (let i = 0; i < 10; i++) await turn();
   ack(512 << 10);

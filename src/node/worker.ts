@@ -18,9 +18,19 @@ if (port !== null) {
   const deliver = (messages: readonly FromNode[]): void => {
     const transfer = new Set<ArrayBuffer>();
     for (const message of messages) {
-      const bytes = message.kind === "written" ? message.results : message.kind === "read" ? message.answers : message.kind === "range" ? message.kvs : message.kind === "watched" ? message.bytes : undefined;
+      const bytes =
+        message.kind === "written"
+          ? message.results
+          : message.kind === "read"
+            ? message.answers
+            : message.kind === "range"
+              ? message.kvs
+              : message.kind === "watched"
+                ? message.bytes
+                : undefined;
       // Only buffers that are the message's own may leave this thread.
-      if (bytes !== undefined && bytes.byteLength > 0 && bytes.byteOffset === 0 && bytes.buffer instanceof ArrayBuffer) transfer.add(bytes.buffer);
+      if (bytes !== undefined && bytes.byteLength > 0 && bytes.byteOffset === 0 && bytes.buffer instanceof ArrayBuffer)
+        transfer.add(bytes.buffer);
     }
     port.postMessage(messages, [...transfer]);
     if (messages.some(({ kind }) => kind === "closed")) port.close();

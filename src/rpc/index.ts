@@ -3,8 +3,8 @@
  * own encoders and decoders.
  */
 export type { Method, MethodKind } from "./grpc/method.ts";
-export { RpcServer, type Handlers, type RpcServerOptions } from "./grpc/server.ts";
-export type { CallContext, DuplexStream, Peer, RequestStream, ResponseStream } from "./grpc/server-call.ts";
+export { RpcServer, type RpcServerOptions } from "./grpc/server.ts";
+export type { CallContext, DuplexStream, Handlers, Peer, RequestStream, ResponseStream } from "./grpc/handler.ts";
 export type { HttpExchange, HttpRequestListener } from "./grpc/http-exchange.ts";
 export { RpcClient, type RpcClientOptions } from "./grpc/client.ts";
 export type { CallOptions, ClientCall } from "./grpc/client-call.ts";

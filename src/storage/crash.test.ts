@@ -212,7 +212,8 @@ async function checkRecovered(storage: Storage, model: Model): Promise<void> {
   function difference(state: ModelState): string | undefined {
     if (state.base === undefined || log === undefined) return state.base === undefined && log === undefined ? undefined : "one has no base";
     if (log.vote.term !== state.vote.term || log.vote.votedFor !== state.vote.votedFor) return `vote ${JSON.stringify(log.vote)}`;
-    if (log.base.lastIncludedIndex !== state.base.index || log.base.lastIncludedTerm !== state.base.term) return `base ${log.base.lastIncludedIndex}`;
+    if (log.base.lastIncludedIndex !== state.base.index || log.base.lastIncludedTerm !== state.base.term)
+      return `base ${log.base.lastIncludedIndex}`;
     if (snapshot !== state.snapshot) return "snapshot";
     if (log.firstIndex > state.base.index + 1) return `first index ${log.firstIndex}`;
     const entries = state.entries.filter((one) => one.index >= log.firstIndex);
@@ -258,7 +259,9 @@ describe("power lost at any file operation loses nothing acknowledged and reads 
         const model = await run(fileSystem, seed);
         fileSystem.crash();
         const context = `crash at operation ${at}`;
-        const { storage } = await openSim(fileSystem, { segmentBytes: SEGMENT_BYTES }).catch((error: Error) => assert.fail(`${context}: ${error.stack}`));
+        const { storage } = await openSim(fileSystem, { segmentBytes: SEGMENT_BYTES }).catch((error: Error) =>
+          assert.fail(`${context}: ${error.stack}`),
+        );
         await checkRecovered(storage, model).catch((error: Error) => assert.fail(`${context}: ${error.message}`));
       }
     });
@@ -317,7 +320,9 @@ describe("power lost at any file operation loses nothing acknowledged and reads 
       for (let again = 0; again < 2; again++) {
         if (seed % 5 === 0) fileSystem.endProcess();
         else fileSystem.crash();
-        const { storage } = await openSim(fileSystem, { segmentBytes: SEGMENT_BYTES }).catch((error: Error) => assert.fail(`seed ${seed}: ${error.stack}`));
+        const { storage } = await openSim(fileSystem, { segmentBytes: SEGMENT_BYTES }).catch((error: Error) =>
+          assert.fail(`seed ${seed}: ${error.stack}`),
+        );
         await checkRecovered(storage, model).catch((error: Error) => assert.fail(`seed ${seed}: ${error.message}`));
       }
     }

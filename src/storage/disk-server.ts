@@ -130,7 +130,10 @@ class SynchronousDisk implements DiskServer {
         const { from, through, bytesMax } = request;
         const log = this.#running();
         if (!(from >= log.state.firstIndex && from <= through && through <= log.state.lastIndex)) {
-          throw invalidArgument("range", `${from} to ${through} is not in the log, which is ${log.state.firstIndex} to ${log.state.lastIndex}`);
+          throw invalidArgument(
+            "range",
+            `${from} to ${through} is not in the log, which is ${log.state.firstIndex} to ${log.state.lastIndex}`,
+          );
         }
         return log.read({ from, through, bytesMax });
       }
@@ -259,7 +262,7 @@ const PACK_BYTES = 1024 * 1024;
 /** Entries one behind the other, in buffers of about a megabyte, so that a few entries that are kept do not hold all the rest. */
 function packEntries(entries: readonly Entry[]): Uint8Array[] {
   const packed: Uint8Array[] = [];
-  for (let at = 0; at < entries.length; ) {
+  for (let at = 0; at < entries.length;) {
     let bytes = entries[at]!.record.byteLength;
     let end = at + 1;
     while (end < entries.length && bytes + entries[end]!.record.byteLength <= PACK_BYTES) bytes += entries[end++]!.record.byteLength;

@@ -34,7 +34,12 @@ export function openDiskThread(options: DiskOptions & { readonly workerUrl?: URL
   const bell = new Int32Array(new SharedArrayBuffer(4));
   const workerData: DiskWorkerData = { directory, unsafeNoFsync, segmentBytes, bell };
   // Neither the application's loaders and agents nor its environment come along.
-  const worker = new Worker(options.workerUrl ?? new URL("./disk-worker.js", import.meta.url), { workerData, execArgv: [], env: {}, name: "disk" });
+  const worker = new Worker(options.workerUrl ?? new URL("./disk-worker.js", import.meta.url), {
+    workerData,
+    execArgv: [],
+    env: {},
+    name: "disk",
+  });
   return new Promise((resolve, reject) => {
     const onEarlyError = (error: Error): void => reject(threadEnded(directory, error));
     const onEarlyExit = (): void => reject(threadEnded(directory, undefined));

@@ -52,7 +52,7 @@ export class LogState {
   fold(bytes: Uint8Array, start: number, observer?: RecordObserver): number | string {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     let lowest = Infinity;
-    for (let at = start; at < bytes.byteLength; ) {
+    for (let at = start; at < bytes.byteLength;) {
       if (bytes.byteLength - at < RECORD_HEADER_BYTES) return "a record cut short";
       const from = at + RECORD_HEADER_BYTES;
       const end = from + view.getUint32(at, true);

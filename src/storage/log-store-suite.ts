@@ -110,7 +110,12 @@ const CASES: readonly { readonly name: string; check(store: LogStore): Promise<v
   {
     name: "a suffix replaced before it was on disk stays replaced",
     check: async (store) => {
-      const writes = [[entry(1, 1, 8), entry(2, 1, 8), entry(3, 1, 8)], [entry(2, 2, 9)], [entry(2, 3, 10), entry(3, 3, 11)], [entry(1, 4, 12)]];
+      const writes = [
+        [entry(1, 1, 8), entry(2, 1, 8), entry(3, 1, 8)],
+        [entry(2, 2, 9)],
+        [entry(2, 3, 10), entry(3, 3, 11)],
+        [entry(1, 4, 12)],
+      ];
       await Promise.all(writes.map((entries) => store.append({ vote: undefined, entries })));
       same(store.lastIndex, 1, "lastIndex");
       await holds(store, [entry(1, 4, 12)]);
@@ -209,7 +214,8 @@ function equalEntries(found: readonly Entry[], wanted: readonly Entry[]): void {
   wanted.forEach((one, at) => {
     const other = found[at]!;
     const fields = other.index === one.index && other.term === one.term && other.kind === one.kind && other.clockMs === one.clockMs;
-    const bytes = other.record.byteLength === one.record.byteLength && other.record.every((byte, position) => byte === one.record[position]);
+    const bytes =
+      other.record.byteLength === one.record.byteLength && other.record.every((byte, position) => byte === one.record[position]);
     if (!fields || !bytes) throw new Error(`entry ${one.index} of term ${one.term} was read back as another`);
   });
 }

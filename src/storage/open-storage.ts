@@ -165,7 +165,7 @@ class PortStorage implements Storage {
     await this.#settled();
     const entries: Entry[] = [];
     let left = bytesMax;
-    for (let next = from; next <= through; ) {
+    for (let next = from; next <= through;) {
       const bytes = (await this.#request({ kind: "read", from: next, through, bytesMax: left })) as Uint8Array;
       for (const entry of decodeEntries(bytes)) {
         left -= entry.record.byteLength;
@@ -219,7 +219,7 @@ class PortStorage implements Storage {
     return {
       write: async (bytes) => {
         if (done) throw invalidArgument("snapshot", "it was committed or abandoned");
-        for (let at = 0; at < bytes.byteLength; ) {
+        for (let at = 0; at < bytes.byteLength;) {
           const part = bytes.subarray(at, at + slice.byteLength - filled);
           slice.set(part, filled);
           filled += part.byteLength;
@@ -401,9 +401,10 @@ class PortStorage implements Storage {
 
 function decodeEntries(bytes: Uint8Array): Entry[] {
   const entries: Entry[] = [];
-  for (let at = 0; at < bytes.byteLength; ) {
+  for (let at = 0; at < bytes.byteLength;) {
     const entry = decodeEntry(bytes, at);
-    if (entry === undefined) throw new EngineError("INTERNAL", "the disk answered with an entry that cannot be read", { invariant: "verified entries decode" });
+    if (entry === undefined)
+      throw new EngineError("INTERNAL", "the disk answered with an entry that cannot be read", { invariant: "verified entries decode" });
     entries.push(entry);
     at += entry.record.byteLength;
   }

@@ -130,7 +130,10 @@ export class SegmentLog {
       lastIncludedIndex >= this.#state.firstIndex - 1 && lastIncludedIndex <= this.#state.lastIndex,
       "a snapshot that keeps the log ends inside it",
     );
-    assert(this.#state.terms.at(lastIncludedIndex) === lastIncludedTerm, "a snapshot that keeps the log has the log's term at its last index");
+    assert(
+      this.#state.terms.at(lastIncludedIndex) === lastIncludedTerm,
+      "a snapshot that keeps the log has the log's term at its last index",
+    );
     assert(lastIncludedIndex >= this.#state.base.meta.lastIncludedIndex, "a snapshot is not older than the one before it");
     this.#writeGroup([jsonGroup(RECORD_BASE, base)]);
   }
@@ -176,7 +179,12 @@ export class SegmentLog {
       if (next > range.through) break;
       const location = this.#index.locationOf(item);
       if (next <= through) {
-        throw corrupt({ path: this.#segmentOf(location.segment).path, offset: location.offset, expected: `entry ${next}`, found: "a group without it" });
+        throw corrupt({
+          path: this.#segmentOf(location.segment).path,
+          offset: location.offset,
+          expected: `entry ${next}`,
+          found: "a group without it",
+        });
       }
     }
     return concatenate(pieces, bytes);
@@ -358,7 +366,7 @@ export class SegmentLog {
 function lastRun(group: Uint8Array, range: { readonly from: number; readonly through: number }): Uint8Array[] {
   const view = new DataView(group.buffer, group.byteOffset, group.byteLength);
   const found: Uint8Array[] = [];
-  for (let at = GROUP_HEADER_BYTES; at + RECORD_HEADER_BYTES <= group.byteLength; ) {
+  for (let at = GROUP_HEADER_BYTES; at + RECORD_HEADER_BYTES <= group.byteLength;) {
     const start = at + RECORD_HEADER_BYTES;
     const end = start + view.getUint32(at, true);
     if (view.getUint32(at + 4, true) === RECORD_ENTRY) {

@@ -232,7 +232,7 @@ function copyGroups(
   };
   try {
     reader.head();
-    for (let offset = old.headBytes; offset < old.usedBytes; ) {
+    for (let offset = old.headBytes; offset < old.usedBytes;) {
       const group = reader.group(offset);
       // Read well a moment ago.
       if (group === undefined) throw corrupt({ path: old.path, offset, expected: "the group read before", found: "another" });
@@ -280,7 +280,8 @@ class EntryCollector implements RecordObserver {
     while (this.#entries.length > this.#start && this.#entries[this.#entries.length - 1]!.index >= entry.index) {
       this.#bytes -= this.#entries.pop()!.record.byteLength;
     }
-    while (this.configurations.length > 0 && this.configurations[this.configurations.length - 1]!.index >= entry.index) this.configurations.pop();
+    while (this.configurations.length > 0 && this.configurations[this.configurations.length - 1]!.index >= entry.index)
+      this.configurations.pop();
     if (entry.kind === "configuration") this.configurations.push({ ...entry, record: entry.record.slice() });
     this.#entries.push(entry);
     this.#bytes += entry.record.byteLength;

@@ -108,10 +108,17 @@ export class SegmentReader {
   head(): { readonly head: SegmentHead; readonly number: number; readonly bytes: number } {
     const group = this.group(0);
     const head =
-      group?.header.kind === "head" ? readSegmentHead(parseJson(group.bytes.subarray(GROUP_HEADER_BYTES + RECORD_HEADER_BYTES))) : undefined;
+      group?.header.kind === "head"
+        ? readSegmentHead(parseJson(group.bytes.subarray(GROUP_HEADER_BYTES + RECORD_HEADER_BYTES)))
+        : undefined;
     const kind = group === undefined ? 0 : new DataView(group.bytes.buffer, group.bytes.byteOffset).getUint32(GROUP_HEADER_BYTES + 4, true);
     if (group === undefined || head === undefined || kind !== RECORD_HEAD || head.segment !== this.number) {
-      throw corrupt({ path: this.path, offset: 0, expected: `head of segment ${this.number}`, found: describe(this.view(0, GROUP_HEADER_BYTES)) });
+      throw corrupt({
+        path: this.path,
+        offset: 0,
+        expected: `head of segment ${this.number}`,
+        found: describe(this.view(0, GROUP_HEADER_BYTES)),
+      });
     }
     this.nonce = group.header.nonce;
     return { head, number: group.header.number, bytes: roundUpToSector(group.bytes.byteLength) };

@@ -121,7 +121,10 @@ export class SnapshotStore {
   /** One slice: full unless it is the last. Written and synced, so that the last sync of all is short. */
   write(id: number, bytes: Uint8Array): void {
     const writer = this.#writer(id);
-    assert(!writer.ended && bytes.byteLength > 0 && bytes.byteLength <= SNAPSHOT_SLICE_BYTES, "a snapshot's slices are full but for the last");
+    assert(
+      !writer.ended && bytes.byteLength > 0 && bytes.byteLength <= SNAPSHOT_SLICE_BYTES,
+      "a snapshot's slices are full but for the last",
+    );
     const header = new Uint8Array(SLICE_HEADER_BYTES);
     const view = new DataView(header.buffer);
     view.setUint32(0, bytes.byteLength, true);
@@ -181,7 +184,7 @@ export class SnapshotStore {
     const open = this.#opened(name);
     const end = Math.min(open.streamBytes, range.offset + Math.min(range.bytesMax, SNAPSHOT_SLICE_BYTES));
     const bytes = new Uint8Array(Math.max(0, end - range.offset));
-    for (let done = 0; done < bytes.byteLength; ) {
+    for (let done = 0; done < bytes.byteLength;) {
       const at = range.offset + done;
       const slice = this.#slice(open, Math.floor(at / SNAPSHOT_SLICE_BYTES));
       const piece = slice.subarray(at % SNAPSHOT_SLICE_BYTES, (at % SNAPSHOT_SLICE_BYTES) + bytes.byteLength - done);

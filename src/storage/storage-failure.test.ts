@@ -66,7 +66,10 @@ test("a full disk under a snapshot gives up the snapshot, and the log goes on", 
   const writer = await storage.createSnapshot(meta(1, 1));
   await writer.write(new Uint8Array(1000));
   await assert.rejects(writer.commit({ resetLog: false }), { code: "NO_SPACE" });
-  assert.deepEqual(fileSystem.paths().filter((path) => path.includes("tmp") || path.includes("snapshot")), []);
+  assert.deepEqual(
+    fileSystem.paths().filter((path) => path.includes("tmp") || path.includes("snapshot")),
+    [],
+  );
   await storage.append({ vote: undefined, entries: [entry(3, 1)] });
   assert.equal(storage.openSnapshot(), undefined);
   const second = await storage.createSnapshot(meta(3, 1));

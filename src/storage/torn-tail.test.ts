@@ -18,7 +18,7 @@ interface Written {
 function groupsOf(fileSystem: SimFileSystem, path: string): { offset: number; bytes: number; number: number }[] {
   const bytes = fileSystem.contents(path);
   const found: { offset: number; bytes: number; number: number }[] = [];
-  for (let offset = 0; offset < bytes.byteLength; ) {
+  for (let offset = 0; offset < bytes.byteLength;) {
     const header = readGroupHeader(bytes.subarray(offset));
     if (header === undefined) break;
     found.push({ offset, bytes: GROUP_HEADER_BYTES + header.recordBytes, number: header.number });
@@ -173,7 +173,10 @@ describe("rot", () => {
   });
 
   test("of the last group of a segment that another follows is CORRUPT, not a torn tail", async () => {
-    const { fileSystem } = await written(Array.from({ length: 12 }, () => 900), 4096);
+    const { fileSystem } = await written(
+      Array.from({ length: 12 }, () => 900),
+      4096,
+    );
     const paths = segmentsOf(fileSystem);
     assert.ok(paths.length >= 3);
     const last = groupsOf(fileSystem, paths[1]!).at(-1)!;
@@ -202,19 +205,28 @@ describe("rot", () => {
   });
 
   test("a missing segment between others is CORRUPT, named", async () => {
-    const { fileSystem } = await written(Array.from({ length: 16 }, () => 900), 4096);
+    const { fileSystem } = await written(
+      Array.from({ length: 16 }, () => 900),
+      4096,
+    );
     const paths = segmentsOf(fileSystem);
     assert.ok(paths.length >= 4);
     fileSystem.remove(paths[1]!);
     await assertCorrupt(fileSystem, { path: paths[1]!, offset: 0 });
     const first = fileSystem.clone();
-    const { fileSystem: other } = await written(Array.from({ length: 16 }, () => 900), 4096);
+    const { fileSystem: other } = await written(
+      Array.from({ length: 16 }, () => 900),
+      4096,
+    );
     other.remove(segmentsOf(other)[0]!);
     await assertCorrupt(other, { path: segmentsOf(first)[0]!, offset: 0 });
   });
 
   test("a segment in another's place is CORRUPT", async () => {
-    const { fileSystem } = await written(Array.from({ length: 16 }, () => 900), 4096);
+    const { fileSystem } = await written(
+      Array.from({ length: 16 }, () => 900),
+      4096,
+    );
     const paths = segmentsOf(fileSystem);
     fileSystem.rename(paths[0]!, paths[1]!);
     await assertCorrupt(fileSystem, { path: paths[1]!, offset: 0 });
@@ -245,7 +257,8 @@ test("a value that holds the bytes of a group does not pass for one", async () =
   new DataView(stolen.buffer).setFloat64(16, 99, true);
   const { storage } = await openSim(fileSystem, { background: false, segmentBytes: 64 * 1024 });
   const forged = entry(7, 1, 4000);
-  for (let at = SECTOR_BYTES - GROUP_HEADER_BYTES - 8; at + stolen.byteLength < forged.record.byteLength; at += SECTOR_BYTES) forged.record.set(stolen, at);
+  for (let at = SECTOR_BYTES - GROUP_HEADER_BYTES - 8; at + stolen.byteLength < forged.record.byteLength; at += SECTOR_BYTES)
+    forged.record.set(stolen, at);
   await storage.append({ vote: undefined, entries: [forged] });
   const current = segmentsOf(fileSystem).at(-1)!;
   const last = groupsOf(fileSystem, current).at(-1)!;

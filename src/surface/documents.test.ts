@@ -42,7 +42,8 @@ function withPackage(body: (directory: string) => void): void {
   try {
     mkdirSync(path.join(directory, "node_modules"));
     symlinkSync(root, path.join(directory, "node_modules/d-engine"), "junction");
-    if (existsSync(path.join(root, "node_modules/@types"))) symlinkSync(path.join(root, "node_modules/@types"), path.join(directory, "node_modules/@types"), "junction");
+    if (existsSync(path.join(root, "node_modules/@types")))
+      symlinkSync(path.join(root, "node_modules/@types"), path.join(directory, "node_modules/@types"), "junction");
     writeFileSync(path.join(directory, "package.json"), JSON.stringify({ type: "module" }));
     body(directory);
   } finally {
@@ -62,9 +63,21 @@ test("every block of TypeScript in the documents compiles", () => {
     }
     writeFileSync(
       path.join(directory, "tsconfig.json"),
-      JSON.stringify({ compilerOptions: { target: "es2023", module: "nodenext", strict: true, noEmit: true, skipLibCheck: true, types: ["node"], lib: ["es2023", "esnext.disposable"] } }),
+      JSON.stringify({
+        compilerOptions: {
+          target: "es2023",
+          module: "nodenext",
+          strict: true,
+          noEmit: true,
+          skipLibCheck: true,
+          types: ["node"],
+          lib: ["es2023", "esnext.disposable"],
+        },
+      }),
     );
-    const { status, stdout } = spawnSync(process.execPath, [path.join(root, "node_modules/typescript/bin/tsc"), "-p", directory], { encoding: "utf8" });
+    const { status, stdout } = spawnSync(process.execPath, [path.join(root, "node_modules/typescript/bin/tsc"), "-p", directory], {
+      encoding: "utf8",
+    });
     const where = blocks.map(({ document, line }, i) => `block-${i}.ts is ${document}:${line}`).join("\n");
     assert.equal(status, 0, `${stdout}\n${where}`);
   });

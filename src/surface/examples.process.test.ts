@@ -17,7 +17,12 @@ interface Ended {
 }
 
 /** Runs a program in a directory of its own. Its standard input: nothing, an open pipe that says nothing, or these lines. */
-function run(file: string, args: readonly string[], input: { readonly kind: "none" } | { readonly kind: "silent" } | { readonly kind: "lines"; readonly text: string }, cwd: string): Promise<Ended> {
+function run(
+  file: string,
+  args: readonly string[],
+  input: { readonly kind: "none" } | { readonly kind: "silent" } | { readonly kind: "lines"; readonly text: string },
+  cwd: string,
+): Promise<Ended> {
   const started = performance.now();
   const child = spawn(process.execPath, [file, ...args], { cwd, stdio: [input.kind === "none" ? "ignore" : "pipe", "pipe", "pipe"] });
   let output = "";
@@ -83,21 +88,42 @@ const demo = path.join(examples, "demo/main.js");
 const leftovers = (): readonly string[] => readdirSync(tmpdir()).filter((name) => name.startsWith("d-engine-demo-"));
 
 for (const kind of ["none", "silent"] as const) {
-  test(`the demo without commands (${kind === "none" ? "no input" : "a silent pipe"}): the leader is killed, nothing is missing, it ends by itself`, { timeout: 60_000 }, async () => {
-    const before = leftovers();
-    const { code, output, ms } = await run(demo, [], { kind }, root);
-    assert.match(output, /n\d is dead, after \d+ acknowledged writes/);
-    assert.match(output, /n\d took over, in term \d+/);
-    assert.match(output, /watch on n\d: put config\/limit = 200/);
-    assert.match(output, /nothing is missing/);
-    assert.equal(code, 0, output);
-    assert.ok(ms < 20_000, `it took ${ms.toFixed(0)} ms`);
-    assert.deepEqual(leftovers(), before);
-  });
+  test(
+    `the demo without commands (${kind === "none" ? "no input" : "a silent pipe"}): the leader is killed, nothing is missing, it ends by itself`,
+    { timeout: 60_000 },
+    async () => {
+      const before = leftovers();
+      const { code, output, ms } = await run(demo, [], { kind }, root);
+      assert.match(output, /n\d is dead, after \d+ acknowledged writes/);
+      assert.match(output, /n\d took over, in term \d+/);
+      assert.match(output, /watch on n\d: put config\/limit = 200/);
+      assert.match(output, /nothing is missing/);
+      assert.equal(code, 0, output);
+      assert.ok(ms < 20_000, `it took ${ms.toFixed(0)} ms`);
+      assert.deepEqual(leftovers(), before);
+    },
+  );
 }
 
 test("the demo takes commands from a pipe", { timeout: 60_000 }, async () => {
-  const commands = ["put a 1", "get a", "cas a 1 2", "cas a 1 3", "watch b", "put b/x y", "range", "del a", "get a", "members", "kill", "put c after", "get c", "nonsense", "put", "quit"];
+  const commands = [
+    "put a 1",
+    "get a",
+    "cas a 1 2",
+    "cas a 1 3",
+    "watch b",
+    "put b/x y",
+    "range",
+    "del a",
+    "get a",
+    "members",
+    "kill",
+    "put c after",
+    "get c",
+    "nonsense",
+    "put",
+    "quit",
+  ];
   const { code, output } = await run(demo, [], { kind: "lines", text: `${commands.join("\n")}\n` }, root);
   const expected = [
     /ok, revision 2\n/,

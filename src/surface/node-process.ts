@@ -39,7 +39,10 @@ async function perform(body: OperationBody, consistency: Consistency): Promise<P
     case "get":
       return { values: (await engine.getMany(body.keys, { consistency })).map((kv, i) => toReadValue(body.keys[i] ?? "", kv)) };
     case "range": {
-      const { kvs, count, revision } = await engine.range({ prefix: body.prefix }, { consistency, ...(body.limit === 0 ? {} : { limit: body.limit }) });
+      const { kvs, count, revision } = await engine.range(
+        { prefix: body.prefix },
+        { consistency, ...(body.limit === 0 ? {} : { limit: body.limit }) },
+      );
       return { revision, count, values: kvs.map((kv) => toReadValue(kv.key, kv)) };
     }
   }
@@ -133,7 +136,14 @@ async function carryOut(order: Order): Promise<unknown> {
       return perform(order.body, order.consistency);
     case "status": {
       const leader = engine.leader();
-      return { isLeader: engine.isLeader(), leader: leader?.id, term: leader?.term, memberId: engine.memberId, state: engine.state.kind, leaderChanges };
+      return {
+        isLeader: engine.isLeader(),
+        leader: leader?.id,
+        term: leader?.term,
+        memberId: engine.memberId,
+        state: engine.state.kind,
+        leaderChanges,
+      };
     }
     case "waitReady":
       return { term: (await engine.waitReady({ timeoutMs: order.timeoutMs })).term };

@@ -41,19 +41,36 @@ main();
 
 let directory = "";
 
-function run(command: string, args: readonly string[], options: { readonly cwd: string; readonly env?: Readonly<Record<string, string>> }): string {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { ...options, env: { ...process.env, ...options.env }, encoding: "utf8", timeout: 60_000 });
-  assert.equal(status, 0, `${command} ${args.join(" ")} ended with ${status}\n${stdout}\n${stderr}\n${error === undefined ? "" : String(error)}`);
+function run(
+  command: string,
+  args: readonly string[],
+  options: { readonly cwd: string; readonly env?: Readonly<Record<string, string>> },
+): string {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    ...options,
+    env: { ...process.env, ...options.env },
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  assert.equal(
+    status,
+    0,
+    `${command} ${args.join(" ")} ended with ${status}\n${stdout}\n${stderr}\n${error === undefined ? "" : String(error)}`,
+  );
   return stdout;
 }
 
-const runNode = (file: string, env?: Readonly<Record<string, string>>): string => run(process.execPath, [file], { cwd: directory, ...(env === undefined ? {} : { env }) });
+const runNode = (file: string, env?: Readonly<Record<string, string>>): string =>
+  run(process.execPath, [file], { cwd: directory, ...(env === undefined ? {} : { env }) });
 
 before(() => {
   directory = mkdtempSync(path.join(tmpdir(), "d-engine-package-"));
   run("npm", ["pack", "--ignore-scripts", "--pack-destination", directory], { cwd: root });
   const tarball = readdirSync(directory).find((name) => name.endsWith(".tgz")) ?? "";
-  writeFileSync(path.join(directory, "package.json"), JSON.stringify({ name: "application", private: true, type: "module", dependencies: { "d-engine": `file:${tarball}` } }));
+  writeFileSync(
+    path.join(directory, "package.json"),
+    JSON.stringify({ name: "application", private: true, type: "module", dependencies: { "d-engine": `file:${tarball}` } }),
+  );
   run("npm", ["install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--no-fund", "--offline"], { cwd: directory });
   run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--offline"], { cwd: directory });
 });
@@ -76,8 +93,12 @@ test("what is published is the library, its types and its documents: no tests, n
     files.filter((file) => /\.test\.|surface|\.node$|binding\.gyp|tsbuildinfo/.test(file)),
     [],
   );
-  for (const wanted of ["LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "dist/index.js", "dist/index.d.ts", "docs/errors.md"]) assert.ok(files.includes(wanted), `${wanted} is there`);
-  const manifest = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8")) as { readonly dependencies?: object; readonly scripts?: Readonly<Record<string, string>> };
+  for (const wanted of ["LICENSE", "README.md", "CHANGELOG.md", "SECURITY.md", "dist/index.js", "dist/index.d.ts", "docs/errors.md"])
+    assert.ok(files.includes(wanted), `${wanted} is there`);
+  const manifest = JSON.parse(readFileSync(path.join(installed, "package.json"), "utf8")) as {
+    readonly dependencies?: object;
+    readonly scripts?: Readonly<Record<string, string>>;
+  };
   assert.deepEqual(Object.keys(manifest.dependencies ?? {}), []);
   assert.deepEqual(
     Object.keys(manifest.scripts ?? {}).filter((name) => /^(pre|post)?(install|prepare)/.test(name)),
@@ -89,7 +110,16 @@ async function bundle(name: string, options: string, settings: BuildOptions & { 
   const source = path.join(directory, `${name}.src.js`);
   writeFileSync(source, application(options));
   const outfile = path.join(directory, name, settings.format === "esm" ? "application.mjs" : "application.cjs");
-  await build({ entryPoints: [source], bundle: true, platform: "node", target: "node20", outfile, logLevel: "error", logOverride: { "empty-import-meta": "silent" }, ...settings });
+  await build({
+    entryPoints: [source],
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    outfile,
+    logLevel: "error",
+    logOverride: { "empty-import-meta": "silent" },
+    ...settings,
+  });
   return outfile;
 }
 

@@ -39,7 +39,8 @@ export class RecordedClients {
 
   async #run(name: string, node: NodeProcess, offset: number): Promise<void> {
     for (let count = offset; !this.#stopped; count += 1) {
-      if (node.isRunning) await this.call(name, node, this.#next(count), (["linearizable", "lease", "eventual"] as const)[count % 3] ?? "linearizable");
+      if (node.isRunning)
+        await this.call(name, node, this.#next(count), (["linearizable", "lease", "eventual"] as const)[count % 3] ?? "linearizable");
       await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
     }
   }
@@ -71,7 +72,16 @@ export class RecordedClients {
 
   /** One recorded call. Never rejects: a failure is part of the history. */
   async call(client: string, node: NodeProcess, body: OperationBody, consistency: Consistency): Promise<Operation> {
-    const operation: Operation = { client, node: `${node.memberId}/${node.pid}`, call: now(), body, consistency, outcome: "unknown", end: Number.POSITIVE_INFINITY, revision: undefined };
+    const operation: Operation = {
+      client,
+      node: `${node.memberId}/${node.pid}`,
+      call: now(),
+      body,
+      consistency,
+      outcome: "unknown",
+      end: Number.POSITIVE_INFINITY,
+      revision: undefined,
+    };
     this.operations.push(operation);
     try {
       const { revision, ...answer } = await node.ask<Performed>({ kind: "perform", body, consistency });
@@ -92,7 +102,9 @@ export class RecordedClients {
   }
 
   /** Reads the whole history of the data from each node, and judges everything that the clients were told by it. */
-  async check(nodes: readonly NodeProcess[]): Promise<{ readonly operations: number; readonly unknown: number; readonly revision: number }> {
+  async check(
+    nodes: readonly NodeProcess[],
+  ): Promise<{ readonly operations: number; readonly unknown: number; readonly revision: number }> {
     let revision = 0;
     const [first] = nodes;
     if (first === undefined) throw new Error("no node to read from");

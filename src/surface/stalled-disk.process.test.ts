@@ -18,8 +18,13 @@ test("a sync takes five seconds, on a follower, then on the leader: no election,
     const stall = async (name: string, node: NodeProcess): Promise<void> => {
       const order = path.join(cluster.directory, `n${cluster.nodes.indexOf(node) + 1}.stall`);
       writeFileSync(order, String(STALL_MS));
-      const result = await leader.ask<LoadResult>({ kind: "load", load: { clients: 8, ms: STALL_MS + 2_000, valueBytes: 256, prefix: `${name}/` } });
-      t.diagnostic(`${name}'s disk stalled: ${result.writes} writes, longest ${result.maxMs.toFixed(0)} ms, ${result.failed} failed ${result.errors.join("; ")}`);
+      const result = await leader.ask<LoadResult>({
+        kind: "load",
+        load: { clients: 8, ms: STALL_MS + 2_000, valueBytes: 256, prefix: `${name}/` },
+      });
+      t.diagnostic(
+        `${name}'s disk stalled: ${result.writes} writes, longest ${result.maxMs.toFixed(0)} ms, ${result.failed} failed ${result.errors.join("; ")}`,
+      );
       assert.ok(!existsSync(order), "the disk did stall");
       assert.equal(result.failed, 0);
       assert.ok(result.maxMs < STALL_MS - 500, "writes were acknowledged by the other two meanwhile");

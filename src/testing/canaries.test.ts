@@ -4,7 +4,11 @@ import { CANARIES, type Canary } from "./test/canaries.ts";
 import { buildSimulator, replaceOnce } from "./test/canary-bundle.ts";
 
 /** How many seeds it took; undefined: it was not found. */
-async function seedsUntilFound({ edits, profile, seedsMax }: Canary): Promise<{ readonly seeds: number; readonly finding: string } | undefined> {
+async function seedsUntilFound({
+  edits,
+  profile,
+  seedsMax,
+}: Canary): Promise<{ readonly seeds: number; readonly finding: string } | undefined> {
   const { simulate, close } = await buildSimulator(edits);
   try {
     for (let seed = 1; seed <= seedsMax; seed++) {

@@ -42,7 +42,8 @@ function parseArguments(words: readonly string[]): Arguments {
   const single = value("seed") === undefined ? undefined : number("seed", 0);
   const minutes = number("minutes", 0);
   const profile = value("profile");
-  if (profile !== undefined && !Object.hasOwn(PROFILES, profile)) throw new RangeError(`--profile: one of ${Object.keys(PROFILES).join(", ")} is wanted`);
+  if (profile !== undefined && !Object.hasOwn(PROFILES, profile))
+    throw new RangeError(`--profile: one of ${Object.keys(PROFILES).join(", ")} is wanted`);
   return {
     seeds: single !== undefined ? 1 : number("seeds", minutes > 0 ? Number.MAX_SAFE_INTEGER : 100),
     from: single ?? number("from", 1),
@@ -111,7 +112,9 @@ async function main(): Promise<number> {
       }
     } catch (error) {
       console.error(error);
-      console.error(`\nseed ${seed} failed. Again, with what happens: npm run sim -- --seed ${seed} --trace${profile === undefined ? "" : ` --profile ${profile}`}`);
+      console.error(
+        `\nseed ${seed} failed. Again, with what happens: npm run sim -- --seed ${seed} --trace${profile === undefined ? "" : ` --profile ${profile}`}`,
+      );
       exitCode = error instanceof CheckFailure ? 129 : error instanceof LivenessFailure ? 128 : 127;
       if (!goesOn) break;
     }

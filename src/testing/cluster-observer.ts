@@ -110,7 +110,10 @@ export class ClusterObserver {
   }
 
   /** A process of the machine begins: what it shows, and what it does to its storage, is told through the answers. */
-  open(machine: SimMachine, id: MemberId): StorageOnlooker & { readonly observe: (look: () => NodeInside) => void; readonly onRecovered: (recovered: Recovered) => void } {
+  open(
+    machine: SimMachine,
+    id: MemberId,
+  ): StorageOnlooker & { readonly observe: (look: () => NodeInside) => void; readonly onRecovered: (recovered: Recovered) => void } {
     const { name } = machine;
     const member = this.#members.get(name) ?? new ObservedMember(name, id, machine);
     this.#members.set(name, member);

@@ -30,7 +30,13 @@ export interface ReadValue {
 export type OperationBody =
   | { readonly kind: "put"; readonly key: string; readonly value: string; readonly ttlMs: number | undefined }
   | { readonly kind: "delete"; readonly key: string; deleted?: number }
-  | { readonly kind: "compareAndSwap"; readonly key: string; readonly expected: string | undefined; readonly value: string; swapped?: boolean }
+  | {
+      readonly kind: "compareAndSwap";
+      readonly key: string;
+      readonly expected: string | undefined;
+      readonly value: string;
+      swapped?: boolean;
+    }
   | { readonly kind: "get"; readonly keys: readonly string[]; values?: readonly ReadValue[] }
   | { readonly kind: "range"; readonly prefix: string; readonly limit: number; values?: readonly ReadValue[]; count?: number };
 

@@ -18,7 +18,10 @@ interface KeyOperation {
 }
 
 /** Whether every key's operations can be ordered. Keys in `skip` (those that expire) are left out. Answers false where it gave up on a key. */
-export function checkKeys(operations: readonly Operation[], options: { readonly skip: (key: string) => boolean; readonly stepsMax: number }): boolean {
+export function checkKeys(
+  operations: readonly Operation[],
+  options: { readonly skip: (key: string) => boolean; readonly stepsMax: number },
+): boolean {
   const keys = new Map<string, KeyOperation[]>();
   const add = (key: string, operation: KeyOperation): void => {
     const list = keys.get(key) ?? [];
@@ -29,13 +32,18 @@ export function checkKeys(operations: readonly Operation[], options: { readonly 
     if (operation.outcome === "refused") continue;
     if (!isWrite(operation.body) && (operation.outcome !== "ok" || operation.consistency === "eventual")) continue;
     for (const [key, step] of stepsOf(operation)) {
-      if (!options.skip(key)) add(key, { operation, call: operation.call, end: operation.end, isOptional: operation.outcome === "unknown", step });
+      if (!options.skip(key))
+        add(key, { operation, call: operation.call, end: operation.end, isOptional: operation.outcome === "unknown", step });
     }
   }
   let decided = true;
   for (const [key, list] of keys) {
     const found = findOrder(list, options.stepsMax);
-    if (found === false) throw new CheckFailure("key linearizability", `the operations on ${key} have no order:\n  ${list.map((item) => JSON.stringify(item.operation)).join("\n  ")}`);
+    if (found === false)
+      throw new CheckFailure(
+        "key linearizability",
+        `the operations on ${key} have no order:\n  ${list.map((item) => JSON.stringify(item.operation)).join("\n  ")}`,
+      );
     if (found === undefined) decided = false;
   }
   return decided;

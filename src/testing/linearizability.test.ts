@@ -56,7 +56,12 @@ const rejectedByKey = (operations: readonly Operation[]): void => {
 };
 
 test("a history in which everything follows its revisions passes", () => {
-  const data = model([["a", "1"], ["b", "2"], ["a", "3"], ["b", undefined]]);
+  const data = model([
+    ["a", "1"],
+    ["b", "2"],
+    ["a", "3"],
+    ["b", undefined],
+  ]);
   both(
     [
       put(0, 1, "a", "1", { revision: 2 }),
@@ -74,18 +79,20 @@ test("a history in which everything follows its revisions passes", () => {
 });
 
 test("a read that misses a write acknowledged before it is rejected", () => {
-  const data = model([["a", "1"], ["a", "2"]]);
-  const history = [
-    put(0, 1, "a", "1", { revision: 2 }),
-    put(2, 3, "a", "2", { revision: 3 }),
-    get(4, 5, [data.at("a", 2)]),
-  ];
+  const data = model([
+    ["a", "1"],
+    ["a", "2"],
+  ]);
+  const history = [put(0, 1, "a", "1", { revision: 2 }), put(2, 3, "a", "2", { revision: 3 }), get(4, 5, [data.at("a", 2)])];
   rejectedByRevision(history, data, /older than one that came before/);
   rejectedByKey(history);
 });
 
 test("two reads in a row that see a new value and then an old one are rejected, though the write is still open", () => {
-  const data = model([["a", "1"], ["a", "2"]]);
+  const data = model([
+    ["a", "1"],
+    ["a", "2"],
+  ]);
   const history = [
     put(0, 1, "a", "1", { revision: 2 }),
     put(2, 9, "a", "2", { revision: 3 }),
@@ -97,7 +104,11 @@ test("two reads in a row that see a new value and then an old one are rejected, 
 });
 
 test("a read of many keys that mixes two moments is rejected", () => {
-  const data = model([["a", "1"], ["b", "2"], ["a", "3"]]);
+  const data = model([
+    ["a", "1"],
+    ["b", "2"],
+    ["a", "3"],
+  ]);
   rejectedByRevision(
     [
       put(0, 9, "a", "1", { revision: 2 }),
@@ -123,7 +134,10 @@ test("a write that was refused and happened, and one that nobody asked for, are 
 });
 
 test("a write of unknown outcome may have happened, also much later, or not", () => {
-  const data = model([["a", "2"], ["a", "1"]]);
+  const data = model([
+    ["a", "2"],
+    ["a", "1"],
+  ]);
   const history = [
     put(0, 1, "a", "1", { outcome: "unknown" }),
     put(0, 1, "b", "lost", { outcome: "unknown" }),
@@ -135,16 +149,19 @@ test("a write of unknown outcome may have happened, also much later, or not", ()
 });
 
 test("a write that was applied twice is rejected", () => {
-  const data = model([["a", "1"], ["a", "2"], ["a", "1"]]);
-  rejectedByRevision(
-    [put(0, 9, "a", "1", { revision: 2 }), put(0, 9, "a", "2", { revision: 3 })],
-    data,
-    /a second time/,
-  );
+  const data = model([
+    ["a", "1"],
+    ["a", "2"],
+    ["a", "1"],
+  ]);
+  rejectedByRevision([put(0, 9, "a", "1", { revision: 2 }), put(0, 9, "a", "2", { revision: 3 })], data, /a second time/);
 });
 
 test("compare and swap is held to the value before it, when it swapped and when it did not", () => {
-  const data = model([["a", "1"], ["a", "2"]]);
+  const data = model([
+    ["a", "1"],
+    ["a", "2"],
+  ]);
   const first = put(0, 1, "a", "1", { revision: 2 });
   both([first, swap(2, 3, "a", "1", "2", true)], data);
   const wrong = [first, swap(2, 3, "a", undefined, "2", true)];
@@ -156,7 +173,10 @@ test("compare and swap is held to the value before it, when it swapped and when 
 });
 
 test("an eventual read may be old, but not older than what its node has answered before, and nothing that never was", () => {
-  const data = model([["a", "1"], ["a", "2"]]);
+  const data = model([
+    ["a", "1"],
+    ["a", "2"],
+  ]);
   const writes = [put(0, 1, "a", "1", { revision: 2, node: "n2#1" }), put(2, 3, "a", "2", { revision: 3, node: "n2#1" })];
   both([...writes, get(4, 5, [data.at("a", 2)], { consistency: "eventual" })], data);
   rejectedByRevision([...writes, get(4, 5, [data.at("a", 2)], { consistency: "eventual", node: "n2#1" })], data, /older/);

@@ -47,7 +47,8 @@ function checkUnknown(operation: Operation, model: DataModel): void {
 
 function checkAnswer(operation: Operation, model: DataModel, claimed: Map<number, Operation>): void {
   const { body, revision } = operation;
-  if (revision !== undefined && revision > model.revision) fail(`answered as of a revision that never was (the last is ${model.revision})`, operation);
+  if (revision !== undefined && revision > model.revision)
+    fail(`answered as of a revision that never was (the last is ${model.revision})`, operation);
   switch (body.kind) {
     case "put":
       if (revision === undefined) fail("a put without a revision", operation);
@@ -55,7 +56,8 @@ function checkAnswer(operation: Operation, model: DataModel, claimed: Map<number
       break;
     case "delete":
       if (body.deleted === 0) {
-        if (revision !== undefined && model.at(body.key, revision).value !== undefined) fail("deleted nothing, but the key was there", operation);
+        if (revision !== undefined && model.at(body.key, revision).value !== undefined)
+          fail("deleted nothing, but the key was there", operation);
       } else {
         if (revision === undefined) fail("a delete without a revision", operation);
         claim(operation, revision, { kind: "delete", key: body.key, value: "", cause: "request" }, model, claimed);
@@ -89,7 +91,11 @@ function claim(operation: Operation, revision: number, event: DataEvent, model: 
   const change = model.change(revision);
   const found = change?.events[0];
   const fits =
-    change?.events.length === 1 && found !== undefined && found.kind === event.kind && found.key === event.key && found.value === event.value;
+    change?.events.length === 1 &&
+    found !== undefined &&
+    found.kind === event.kind &&
+    found.key === event.key &&
+    found.value === event.value;
   if (!fits) fail(`an acknowledged write is not what revision ${revision} changed: ${JSON.stringify(change)}`, operation);
   const other = claimed.get(revision);
   if (other !== undefined) fail(`two writes were given revision ${revision}`, other, operation);
@@ -151,7 +157,8 @@ function checkEveryChangeWasAsked(operations: readonly Operation[], model: DataM
       } else {
         const before = model.at(event.key, revision - 1).value;
         const writer = before === undefined ? undefined : writers.get(before);
-        if (writer?.body.kind !== "put" || writer.body.ttlMs === undefined) fail(`revision ${revision} expires ${event.key}, which had no time to live`);
+        if (writer?.body.kind !== "put" || writer.body.ttlMs === undefined)
+          fail(`revision ${revision} expires ${event.key}, which had no time to live`);
       }
     }
   }
@@ -178,7 +185,11 @@ function checkOrder(operations: readonly Operation[], model: DataModel): void {
     const bound = isEventual(operation) ? floors.get(operation.node) : floor;
     const revision = firstFit(operation, revisionOf(bound), model);
     if (revision === undefined) {
-      fail(`an answer is older than one that came before it was asked for, as of ${revisionOf(bound)}`, ...(bound === undefined ? [] : [bound]), operation);
+      fail(
+        `an answer is older than one that came before it was asked for, as of ${revisionOf(bound)}`,
+        ...(bound === undefined ? [] : [bound]),
+        operation,
+      );
     }
     revisions.set(operation, revision);
   }
@@ -197,7 +208,7 @@ function firstFit(operation: Operation, floor: number, model: DataModel): number
   if (body.kind !== "get") return floor;
   // All keys at once: move on until none of them asks to move on further.
   let fit = floor;
-  for (let settled = 0; settled < body.keys.length; ) {
+  for (let settled = 0; settled < body.keys.length;) {
     settled = 0;
     for (const [at, key] of body.keys.entries()) {
       const wanted = body.values?.[at] as ReadValue;

@@ -212,7 +212,11 @@ export class Nemesis {
     const isFounded = this.#cluster.observer?.isFounded(this.#cluster.nodes.length) === true;
     if (!isFounded && !isWiped) return false;
     // Voters come and go where membership changes, and with them what a minority is.
-    return this.#plan.membershipEveryMs === undefined && damaged.size <= Math.floor((this.#cluster.nodes.length - 1) / 2) && !this.wiped.has(node.name);
+    return (
+      this.#plan.membershipEveryMs === undefined &&
+      damaged.size <= Math.floor((this.#cluster.nodes.length - 1) / 2) &&
+      !this.wiped.has(node.name)
+    );
   }
 
   #cut(kind: "partition" | "oneWay" | "isolateLeader", node: SimNode): void {
@@ -331,7 +335,9 @@ export class Nemesis {
       if (bytes === 0) continue;
       const place = { path, offset: random.below(bytes), bit: random.below(8) };
       const after = this.#recover(node, place);
-      isFlipped = after === undefined || (after.log?.lastIndex === before.log?.lastIndex && after.log?.vote.term === before.log?.vote.term && after.identity !== undefined);
+      isFlipped =
+        after === undefined ||
+        (after.log?.lastIndex === before.log?.lastIndex && after.log?.vote.term === before.log?.vote.term && after.identity !== undefined);
       if (!isFlipped) continue;
       fileSystem.flipBit(place.path, place.offset, place.bit);
       this.corrupted.add(node.name);
@@ -341,10 +347,17 @@ export class Nemesis {
   }
 
   /** What opening a copy of the disk would find; undefined: an error. */
-  #recover(node: SimNode, flip: { readonly path: string; readonly offset: number; readonly bit: number } | undefined): RecoveredWire | undefined {
+  #recover(
+    node: SimNode,
+    flip: { readonly path: string; readonly offset: number; readonly bit: number } | undefined,
+  ): RecoveredWire | undefined {
     const copy = node.disk.fileSystem.clone(this.#random);
     if (flip !== undefined) copy.flipBit(flip.path, flip.offset, flip.bit);
-    const server = createDiskServer({ fileSystem: copy, directory: DISK_DIRECTORY, options: { random: this.#random, segmentBytes: node.disk.segmentBytes } });
+    const server = createDiskServer({
+      fileSystem: copy,
+      directory: DISK_DIRECTORY,
+      options: { random: this.#random, segmentBytes: node.disk.segmentBytes },
+    });
     const reply = server.handle({ id: 1, kind: "open", tailBytesMax: 0 });
     return reply.error === undefined ? (reply.value as RecoveredWire) : undefined;
   }

@@ -42,7 +42,11 @@ export const ELECTIONS: SwarmProfile = {
 };
 
 /** Disks are slow and lose power. */
-export const DISKS: SwarmProfile = { ...SHORT, segmentBytes: 8 << 10, faults: { slowDisk: 3, crash: 2, crashLeader: 2, crashAll: 1, isolateLeader: 1 } };
+export const DISKS: SwarmProfile = {
+  ...SHORT,
+  segmentBytes: 8 << 10,
+  faults: { slowDisk: 3, crash: 2, crashLeader: 2, crashAll: 1, isolateLeader: 1 },
+};
 
 /** The network loses, repeats and reorders. */
 export const LOSSY: SwarmProfile = {
@@ -59,10 +63,21 @@ export const LEASES: SwarmProfile = {
 };
 
 /** A leader that was stopped, and does not hear what it has missed. */
-export const STRANDED: SwarmProfile = { ...SHORT, faultEveryMs: 400, faultMsMax: 2_000, faults: { strandLeader: 1, stallLeader: 1 }, workload: { ...CROWDED, clientsPerNode: 4, thinkMs: 15, writeShare: 0.2, leaseReadShare: 0.5 } };
+export const STRANDED: SwarmProfile = {
+  ...SHORT,
+  faultEveryMs: 400,
+  faultMsMax: 2_000,
+  faults: { strandLeader: 1, stallLeader: 1 },
+  workload: { ...CROWDED, clientsPerNode: 4, thinkMs: 15, writeShare: 0.2, leaseReadShare: 0.5 },
+};
 
 /** Votes that a lease must outlive. Few writes, so that no log is ahead of another. */
-export const FORGETFUL: SwarmProfile = { ...SHORT, faultEveryMs: 1_500, faults: { forgetfulVoter: 1, oneWay: 0.5 }, workload: { ...CROWDED, writeShare: 0.0005, thinkMs: 20 } };
+export const FORGETFUL: SwarmProfile = {
+  ...SHORT,
+  faultEveryMs: 1_500,
+  faults: { forgetfulVoter: 1, oneWay: 0.5 },
+  workload: { ...CROWDED, writeShare: 0.0005, thinkMs: 20 },
+};
 
 /** Leadership is handed over, and the message that says so is late. */
 export const HANDOVERS: SwarmProfile = { ...FORGETFUL, faults: { lateHandover: 1 } };

@@ -15,5 +15,10 @@ export const REGRESSIONS: readonly Regression[] = [
   { seed: 7, found: "rounds of reads put off the heartbeat, and with it the retry of appends that were lost" },
   { seed: 28, found: "a node whose last watch had ended woke itself a thousand times a second" },
   { seed: 86, found: "the log was discarded under appends in flight, which then were never asked after" },
-  { seed: 1, profile: { ...MEMBERSHIP, membershipEveryMs: 50 }, found: "a snapshot whose sender was gone kept its receiver from making one of its own; a link that came up sent a probe to the beginning of the log" },
+  {
+    seed: 1,
+    profile: { ...MEMBERSHIP, membershipEveryMs: 50 },
+    found:
+      "a snapshot whose sender was gone kept its receiver from making one of its own; a link that came up sent a probe to the beginning of the log",
+  },
 ];

@@ -81,7 +81,11 @@ export class SimCluster {
         rate: 1 + clocks.between(-drift, drift),
         originMs: clocks.below(1_000_000),
       }),
-      disk: new SimDisk({ scheduler: this.scheduler, random: this.random.split(`disk ${name}`), segmentBytes: options.segmentBytes ?? 64 << 10 }),
+      disk: new SimDisk({
+        scheduler: this.scheduler,
+        random: this.random.split(`disk ${name}`),
+        segmentBytes: options.segmentBytes ?? 64 << 10,
+      }),
       boot: 0,
       process: undefined,
       engine: undefined,

@@ -60,7 +60,11 @@ export class SimDisk {
     const server = createDiskServer({
       fileSystem: this.fileSystem,
       directory: DISK_DIRECTORY,
-      options: { random: this.#random.split(`names ${this.#random.uint32()}`), segmentBytes: this.segmentBytes, now: () => this.#scheduler.now },
+      options: {
+        random: this.#random.split(`names ${this.#random.uint32()}`),
+        segmentBytes: this.segmentBytes,
+        now: () => this.#scheduler.now,
+      },
     });
     const channel = new DiskChannel({ disk: this, process, server, scheduler: this.#scheduler, random: this.#random });
     this.#channel = channel;
@@ -104,7 +108,13 @@ class DiskChannel implements DiskPort {
   #mayHaveBackground = false;
   #isOver = false;
 
-  constructor(parts: { readonly disk: SimDisk; readonly process: SimProcess; readonly server: DiskServer; readonly scheduler: SimScheduler; readonly random: SimRandom }) {
+  constructor(parts: {
+    readonly disk: SimDisk;
+    readonly process: SimProcess;
+    readonly server: DiskServer;
+    readonly scheduler: SimScheduler;
+    readonly random: SimRandom;
+  }) {
     this.#disk = parts.disk;
     this.#process = parts.process;
     this.#queue = new DiskQueue(parts.server, (reply) => this.#replies.push(reply));

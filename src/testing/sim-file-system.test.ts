@@ -65,7 +65,10 @@ test("a rename is done or not, and never half", () => {
   const outcomes = new Set<string>();
   for (let seed = 0; seed < 40; seed++) {
     const disk = newDisk(seed);
-    for (const [name, content] of [["/d/a", "old"], ["/d/b", "new"]] as const) {
+    for (const [name, content] of [
+      ["/d/a", "old"],
+      ["/d/b", "new"],
+    ] as const) {
       const file = disk.open(name, "create");
       file.write(Buffer.from(content), 0);
       file.dataSync();
@@ -73,7 +76,12 @@ test("a rename is done or not, and never half", () => {
     disk.syncDirectory("/d");
     disk.rename("/d/b", "/d/a");
     disk.crash();
-    outcomes.add(disk.paths().map((path) => `${path}=${text(disk, path)}`).join());
+    outcomes.add(
+      disk
+        .paths()
+        .map((path) => `${path}=${text(disk, path)}`)
+        .join(),
+    );
   }
   assert.deepEqual([...outcomes].sort(), ["/d/a=new", "/d/a=old,/d/b=new"]);
 });
@@ -86,7 +94,10 @@ test("after a failed sync the bytes read new until power is lost, then old, what
   disk.syncDirectory("/d");
   file.write(Buffer.from("new!"), 0);
   disk.fail({ operation: "dataSync", errno: "EIO" });
-  assert.throws(() => file.dataSync(), (error) => error instanceof FileError && error.errno === "EIO");
+  assert.throws(
+    () => file.dataSync(),
+    (error) => error instanceof FileError && error.errno === "EIO",
+  );
   assert.equal(text(disk, "/d/a"), "new!");
   file.dataSync();
   disk.endProcess();

@@ -430,7 +430,7 @@ function sectorOf(inode: Inode, sector: number): Uint8Array {
 
 function readInode(inode: Inode, into: Uint8Array, position: number): number {
   const count = Math.max(0, Math.min(into.byteLength, inode.bytes - position));
-  for (let done = 0; done < count; ) {
+  for (let done = 0; done < count;) {
     const within = (position + done) % SIM_SECTOR_BYTES;
     const part = Math.min(SIM_SECTOR_BYTES - within, count - done);
     into.set(sectorOf(inode, Math.floor((position + done) / SIM_SECTOR_BYTES)).subarray(within, within + part), done);
@@ -440,7 +440,7 @@ function readInode(inode: Inode, into: Uint8Array, position: number): number {
 }
 
 function writeInode(inode: Inode, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.byteLength; ) {
+  for (let done = 0; done < bytes.byteLength;) {
     const sector = Math.floor((position + done) / SIM_SECTOR_BYTES);
     const within = (position + done) % SIM_SECTOR_BYTES;
     const part = Math.min(SIM_SECTOR_BYTES - within, bytes.byteLength - done);

@@ -350,7 +350,8 @@ export class SimEndpoint implements Transport {
     const life = link.life;
     const remote = link.remote as SimEndpoint;
     remote.#onGone.push(() => {
-      if (link.life === life) this.#loseAfter(link, this.#random.chance(0.7) ? RESET_DELAY_MS * this.#random.fraction() : SILENCE_MS, "gone");
+      if (link.life === life)
+        this.#loseAfter(link, this.#random.chance(0.7) ? RESET_DELAY_MS * this.#random.fraction() : SILENCE_MS, "gone");
     });
   }
 

@@ -104,7 +104,8 @@ export class SimScheduler {
           }
           settled = false;
           this.#instantEvents = event.time === this.now ? this.#instantEvents + 1 : 0;
-          if (this.#instantEvents > INSTANT_EVENTS_MAX) throw new Error(`time stands still at ${this.now} ms: something wakes itself for ever`);
+          if (this.#instantEvents > INSTANT_EVENTS_MAX)
+            throw new Error(`time stands still at ${this.now} ms: something wakes itself for ever`);
           this.now = event.time;
           this.events++;
           this.#mix(Math.floor(event.time * 1000) | 0);

@@ -139,7 +139,13 @@ class Simulation {
       traceHash: scheduler.traceHash,
       operations: this.#workload.counts,
       revisions: this.#cluster.observer?.model.revision ?? 0,
-      faults: { ...this.#nemesis.counts, lost: counts.lost, duplicated: counts.duplicated, reordered: counts.reordered, linkReset: counts.resets },
+      faults: {
+        ...this.#nemesis.counts,
+        lost: counts.lost,
+        duplicated: counts.duplicated,
+        reordered: counts.reordered,
+        linkReset: counts.resets,
+      },
       isCrossChecked: this.#isCrossChecked,
     };
   }
@@ -236,12 +242,15 @@ class Simulation {
     if (found !== undefined) throw found;
     for (const node of this.#cluster.nodes) {
       const state = node.engine?.state;
-      if (state?.kind === "ready" && this.#nemesis.mustBeRefused.has(node.name)) throw new CheckFailure("incarnation", `${node.name} was wiped and serves again`);
+      if (state?.kind === "ready" && this.#nemesis.mustBeRefused.has(node.name))
+        throw new CheckFailure("incarnation", `${node.name} was wiped and serves again`);
       if (state?.kind !== "failed") continue;
       const { code } = state.error;
       if (code === "INTERNAL") throw state.error;
-      if (code === "CORRUPT" && !this.#nemesis.corrupted.has(node.name)) throw new CheckFailure("disk", `${node.name}: ${state.error.message}`);
-      if (code === "INCOMPATIBLE" && !this.#nemesis.wiped.has(node.name)) throw new CheckFailure("incarnation", `${node.name} was not wiped: ${state.error.message}`);
+      if (code === "CORRUPT" && !this.#nemesis.corrupted.has(node.name))
+        throw new CheckFailure("disk", `${node.name}: ${state.error.message}`);
+      if (code === "INCOMPATIBLE" && !this.#nemesis.wiped.has(node.name))
+        throw new CheckFailure("incarnation", `${node.name} was not wiped: ${state.error.message}`);
     }
   }
 
@@ -266,6 +275,11 @@ class Simulation {
 
 function describe(message: Message): string {
   const { kind, from: _, to: __, ...fields } = message;
-  const shown = "entries" in fields ? { ...fields, entries: fields.entries.length } : "snapshot" in fields ? { ...fields, snapshot: fields.snapshot.lastIncludedIndex } : fields;
+  const shown =
+    "entries" in fields
+      ? { ...fields, entries: fields.entries.length }
+      : "snapshot" in fields
+        ? { ...fields, snapshot: fields.snapshot.lastIncludedIndex }
+        : fields;
   return `${kind} ${JSON.stringify(shown)}`;
 }

@@ -73,7 +73,8 @@ const SLOW_DISK = { minMs: 50, maxMs: 200 };
 /** Resolves once all nodes are open and serve. */
 export async function createTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
   const { nodes = 3, seed = randomInt(2 ** 31), time = "virtual" } = options;
-  if (!Number.isSafeInteger(nodes) || nodes < 1 || nodes > NODES_MAX) throw invalidArgument("nodes", `1 to ${NODES_MAX} are wanted, not ${String(nodes)}`);
+  if (!Number.isSafeInteger(nodes) || nodes < 1 || nodes > NODES_MAX)
+    throw invalidArgument("nodes", `1 to ${NODES_MAX} are wanted, not ${String(nodes)}`);
   if (!Number.isSafeInteger(seed)) throw invalidArgument("seed", `a whole number is wanted, not ${String(seed)}`);
   const cluster = new VirtualCluster(new SimCluster({ seed, nodes, engine: options.engine ?? {}, isObserved: false }), seed, time);
   await cluster.open();
@@ -217,7 +218,8 @@ class VirtualCluster implements TestCluster {
 
   #node(name: string): SimNode {
     const node = this.#cluster.nodes.find((item) => item.name === name);
-    if (node === undefined) throw invalidArgument("name", `there is no ${name}: the nodes are ${this.#cluster.nodes.map((item) => item.name).join(", ")}`);
+    if (node === undefined)
+      throw invalidArgument("name", `there is no ${name}: the nodes are ${this.#cluster.nodes.map((item) => item.name).join(", ")}`);
     return node;
   }
 }

@@ -9,7 +9,14 @@ data.apply({ revision: 3, events: [{ kind: "put", key: "b/1", value: "v2", cause
 data.apply({ revision: 4, events: [{ kind: "put", key: "a/1", value: "v3", cause: undefined }] });
 data.apply({ revision: 5, events: [{ kind: "delete", key: "a/1", value: "", cause: "expiry" }] });
 
-const put = (key: string, value: string, created: boolean, prevValue?: string): WatchedEvent => ({ kind: "put", key, value, created, cause: undefined, prevValue });
+const put = (key: string, value: string, created: boolean, prevValue?: string): WatchedEvent => ({
+  kind: "put",
+  key,
+  value,
+  created,
+  cause: undefined,
+  prevValue,
+});
 const events = (revision: number, ...list: readonly WatchedEvent[]): WatchedBatch => ({ kind: "events", revision, events: list });
 const FIRST = events(2, put("a/1", "v1", true));
 const SECOND = events(4, put("a/1", "v3", false, "v1"));
@@ -55,7 +62,10 @@ test("a wrong event is rejected: its value, its previous value, whether it creat
   rejected(watch([events(2, put("a/1", "v9", true))]), /not what happened/);
   rejected(watch([FIRST, events(4, put("a/1", "v3", false, "v2"))]), /not what happened/);
   rejected(watch([events(2, put("a/1", "v1", false))]), /not what happened/);
-  rejected(watch([FIRST, SECOND, events(5, { kind: "delete", key: "a/1", value: "", created: false, cause: "request", prevValue: "v3" })]), /not what happened/);
+  rejected(
+    watch([FIRST, SECOND, events(5, { kind: "delete", key: "a/1", value: "", created: false, cause: "request", prevValue: "v3" })]),
+    /not what happened/,
+  );
 });
 
 test("a reset starts anew from what is there, and a gap may be told instead of filled", () => {

@@ -60,7 +60,12 @@ export function checkWatch(watch: WatchRecord, model: DataModel): void {
       const expected = model.range(watch.prefix, batch.revision);
       const same =
         expected.length === batch.values.length &&
-        expected.every((value, at) => batch.values[at]?.key === value.key && batch.values[at]?.value === value.value && batch.values[at]?.modRevision === value.modRevision);
+        expected.every(
+          (value, at) =>
+            batch.values[at]?.key === value.key &&
+            batch.values[at]?.value === value.value &&
+            batch.values[at]?.modRevision === value.modRevision,
+        );
       if (!same) fail(`a reset holds other data than ${JSON.stringify(expected)}`, batch);
       next = batch.revision + 1;
       continue;
@@ -72,7 +77,8 @@ export function checkWatch(watch: WatchRecord, model: DataModel): void {
     if (batch.revision < next) fail(`a batch comes again or too late: ${next} was to be next`, batch);
     expectNothingBefore(batch.revision, batch);
     const expected = matching(watch, model, batch.revision);
-    if (expected.length === 0 || expected.length !== batch.events.length) fail(`revision ${batch.revision} has ${expected.length} events that match`, batch);
+    if (expected.length === 0 || expected.length !== batch.events.length)
+      fail(`revision ${batch.revision} has ${expected.length} events that match`, batch);
     for (const [at, event] of batch.events.entries()) {
       const wanted = expected[at] as DataEvent;
       const before = model.at(wanted.key, batch.revision - 1).value;
@@ -99,6 +105,7 @@ export function checkWatch(watch: WatchRecord, model: DataModel): void {
 function matching(watch: WatchRecord, model: DataModel, revision: number): readonly DataEvent[] {
   return (model.change(revision)?.events ?? []).filter(
     (event) =>
-      event.key.startsWith(watch.prefix) && (watch.only === undefined || (watch.only === "puts" ? event.kind === "put" : event.kind === "delete")),
+      event.key.startsWith(watch.prefix) &&
+      (watch.only === undefined || (watch.only === "puts" ? event.kind === "put" : event.kind === "delete")),
   );
 }

@@ -53,7 +53,12 @@ export class Workload {
   #clients = 0;
   #values = 0;
 
-  constructor(options: { readonly scheduler: SimScheduler; readonly random: SimRandom; readonly workload: WorkloadOptions; readonly revision: () => number }) {
+  constructor(options: {
+    readonly scheduler: SimScheduler;
+    readonly random: SimRandom;
+    readonly workload: WorkloadOptions;
+    readonly revision: () => number;
+  }) {
     this.#scheduler = options.scheduler;
     this.#random = options.random;
     this.#options = options.workload;
@@ -156,7 +161,8 @@ export class Workload {
     this.#follow(record, watch, wantsPast ? past : undefined, slowMs, node.process).catch((error: unknown) => {
       record.isLive = false;
       if (EngineError.is(error, "COMPACTED")) record.compactRevision = error.details.compactRevision;
-      else if (!EngineError.is(error) || error.code === "INTERNAL" || error.code === "INVALID_ARGUMENT") this.unexpected.push(error as Error);
+      else if (!EngineError.is(error) || error.code === "INTERNAL" || error.code === "INVALID_ARGUMENT")
+        this.unexpected.push(error as Error);
     });
   }
 
@@ -166,7 +172,8 @@ export class Workload {
     for await (const batch of watch) {
       this.counts.watched++;
       if (batch.kind === "progress") record.batches.push({ kind: "progress", revision: batch.revision });
-      else if (batch.kind === "reset") record.batches.push({ kind: "reset", revision: batch.revision, values: batch.kvs.map((kv) => readValue(kv.key, kv)) });
+      else if (batch.kind === "reset")
+        record.batches.push({ kind: "reset", revision: batch.revision, values: batch.kvs.map((kv) => readValue(kv.key, kv)) });
       else record.batches.push(eventsOf(batch));
       if (slowMs > 0 && !this.#stopped) await new Promise<void>((resolve) => void process.applicationClock.setTimer(slowMs, resolve));
     }
@@ -181,7 +188,14 @@ function eventsOf(batch: { readonly revision: number; readonly events: readonly 
     revision: batch.revision,
     events: batch.events.map((event) =>
       event.kind === "put"
-        ? { kind: "put", key: event.kv.key, value: event.kv.text(), created: event.created, cause: undefined, prevValue: event.prevKv?.text() }
+        ? {
+            kind: "put",
+            key: event.kv.key,
+            value: event.kv.text(),
+            created: event.created,
+            cause: undefined,
+            prevValue: event.prevKv?.text(),
+          }
         : { kind: "delete", key: event.key, value: "", created: false, cause: event.cause, prevValue: event.prevKv?.text() },
     ),
   };
@@ -201,7 +215,11 @@ class WorkloadClient {
   readonly #client: Client;
   readonly #lastSeen = new Map<string, string | undefined>();
 
-  constructor(workload: Workload, node: { readonly name: string; readonly boot: number; readonly process: SimProcess; readonly client: Client }, name: string) {
+  constructor(
+    workload: Workload,
+    node: { readonly name: string; readonly boot: number; readonly process: SimProcess; readonly client: Client },
+    name: string,
+  ) {
     this.#workload = workload;
     this.#name = `${name}@${node.name}`;
     this.#node = `${node.name}#${node.boot}`;
@@ -245,7 +263,8 @@ class WorkloadClient {
     const { timeoutMs } = options;
     const number = random.below(options.keys);
     // Now and then one without a time to live takes the place of one with it.
-    if (random.chance(options.ttlShare)) return this.#put(`${TTL_PREFIX}${number}`, random.chance(0.8) ? 50 + random.below(3_000) : undefined);
+    if (random.chance(options.ttlShare))
+      return this.#put(`${TTL_PREFIX}${number}`, random.chance(0.8) ? 50 + random.below(3_000) : undefined);
     const key = `${KEY_PREFIX}${number}`;
     const choice = random.fraction();
     if (choice < 0.55) return this.#put(key, undefined);
@@ -282,7 +301,8 @@ class WorkloadClient {
     const { random, options } = this.#workload;
     const { timeoutMs } = options;
     const draw = random.fraction();
-    const consistency = draw < options.leaseReadShare ? "lease" : draw < options.leaseReadShare + options.eventualReadShare ? "eventual" : "linearizable";
+    const consistency =
+      draw < options.leaseReadShare ? "lease" : draw < options.leaseReadShare + options.eventualReadShare ? "eventual" : "linearizable";
     const choice = random.fraction();
     if (choice < 0.15) {
       const prefix = random.pick([KEY_PREFIX, TTL_PREFIX, `${KEY_PREFIX}1`]);

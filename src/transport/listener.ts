@@ -57,7 +57,9 @@ export class Listener {
   constructor(context: LinkContext, tls: TlsConfig | undefined, events: ListenerEvents) {
     this.#context = context;
     this.#events = events;
-    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }, (socket) => this.#onConnection(socket));
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS }, (socket) =>
+      this.#onConnection(socket),
+    );
     if (tls !== undefined) {
       this.#tlsServer = createTlsServer(
         { ...contextOptions(tls), requestCert: true, rejectUnauthorized: true, handshakeTimeout: context.limits.handshakeTimeoutMs },
@@ -134,7 +136,9 @@ export class Listener {
     this.#strangers.add(stranger);
     this.#strangersByKey.set(key, stranger);
     socket.once("close", () => this.#drop(stranger, "the connection broke"));
-    stranger.timer = this.#context.clock.setTimer(this.#context.limits.handshakeTimeoutMs, () => this.#drop(stranger, "no handshake in time"));
+    stranger.timer = this.#context.clock.setTimer(this.#context.limits.handshakeTimeoutMs, () =>
+      this.#drop(stranger, "no handshake in time"),
+    );
     if (this.#tlsServer !== undefined) this.#tlsServer.emit("connection", socket);
     else this.#converse(stranger, socket);
   }

@@ -166,9 +166,9 @@ test("a body that is cut or has bytes too many is no message", () => {
 test("any bytes give a well-formed message or none, and never throw", () => {
   const hostile = fc.oneof(
     fc.uint8Array({ maxLength: 200 }),
-    fc.tuple(fc.integer({ min: 1, max: 11 }), fc.uint8Array({ maxLength: 120 })).map(([type, rest]) =>
-      Uint8Array.of(type, 1, 0, 0, 0, 0, 0, 0, ...rest),
-    ),
+    fc
+      .tuple(fc.integer({ min: 1, max: 11 }), fc.uint8Array({ maxLength: 120 }))
+      .map(([type, rest]) => Uint8Array.of(type, 1, 0, 0, 0, 0, 0, 0, ...rest)),
     fc.tuple(messages, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 4 })).map(([message, changes]) => {
       const bytes = body(message);
       for (const [place, value] of changes) bytes[place % bytes.byteLength] = value;
@@ -230,13 +230,31 @@ test("an unknown type, version, flag or filler byte is refused", () => {
   const bytes = body({ kind: "Heartbeat", ...ends, term: 1, commitIndex: 1, round: 1 });
   const changed = (place: number, value: number): Uint8Array => bytes.map((byte, i) => (i === place ? value : byte));
   assert.notEqual(decodeMessage(bytes, ends), undefined);
-  for (const [place, value] of [[0, 0], [0, 11], [0, 32], [0, 255], [1, 0], [1, 2], [2, 1], [2, 8], [3, 1], [7, 1]] as const) {
+  for (const [place, value] of [
+    [0, 0],
+    [0, 11],
+    [0, 32],
+    [0, 255],
+    [1, 0],
+    [1, 2],
+    [2, 1],
+    [2, 8],
+    [3, 1],
+    [7, 1],
+  ] as const) {
     assert.equal(decodeMessage(changed(place, value), ends), undefined, `${place} = ${value}`);
   }
 });
 
 test("an offer whose configuration is malformed, or could not be in force, is refused", () => {
-  const member = (memberId: string): MemberRecord => ({ id: memberId, name: "n", peerAddress: "", clientAddresses: [], incarnation: "", promotable: false });
+  const member = (memberId: string): MemberRecord => ({
+    id: memberId,
+    name: "n",
+    peerAddress: "",
+    clientAddresses: [],
+    incarnation: "",
+    promotable: false,
+  });
   const ids = ["a".repeat(16), "b".repeat(16)] as const;
   const configuration = { incoming: ids, outgoing: [], learners: [], learnersNext: [], members: ids.map(member) };
   const snapshot = { lastIncludedIndex: 1, lastIncludedTerm: 1, clockMs: 0.5, configuration };
@@ -246,7 +264,14 @@ test("an offer whose configuration is malformed, or could not be in force, is re
   assert.equal(decodeMessage(bytes.subarray(0, fields), ends), undefined);
   // Its version; then the first voter's id, which makes the list one of an unknown or a repeated member.
   for (const place of [fields, fields + 4, fields + 11]) {
-    assert.equal(decodeMessage(bytes.map((byte, i) => (i === place ? byte ^ 0x81 : byte)), ends), undefined, `${place}`);
+    assert.equal(
+      decodeMessage(
+        bytes.map((byte, i) => (i === place ? byte ^ 0x81 : byte)),
+        ends,
+      ),
+      undefined,
+      `${place}`,
+    );
   }
   const clock = bytes.slice();
   new DataView(clock.buffer).setFloat64(32, Number.NaN, true);

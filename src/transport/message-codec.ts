@@ -55,9 +55,7 @@ export function encodeMessage(message: Message): readonly Uint8Array[] {
       return parts;
     }
     case "AppendEntriesReply":
-      return [
-        encodeFields(message, message.success ? FLAG_YES : 0, 3, message.index, message.conflictIndex, message.conflictTerm),
-      ];
+      return [encodeFields(message, message.success ? FLAG_YES : 0, 3, message.index, message.conflictIndex, message.conflictTerm)];
     case "Heartbeat":
       return [encodeFields(message, 0, 2, message.commitIndex, message.round)];
     case "HeartbeatReply":
@@ -214,4 +212,3 @@ function decodeEntries(body: Uint8Array, offset: number, expected: Expected): re
   }
   return at === body.byteLength ? entries : undefined;
 }
-

@@ -59,7 +59,12 @@ export class OutgoingLink {
   #beatsIdle = 0;
   #lastFailure: string | undefined;
 
-  constructor(context: LinkContext, peer: { readonly id: MemberId; readonly address: Address }, purpose: LinkPurpose, events: OutgoingLinkEvents) {
+  constructor(
+    context: LinkContext,
+    peer: { readonly id: MemberId; readonly address: Address },
+    purpose: LinkPurpose,
+    events: OutgoingLinkEvents,
+  ) {
     this.#context = context;
     this.#peer = peer.id;
     this.#address = peer.address;

@@ -20,7 +20,11 @@ function nameServer(): { readonly asked: string[]; readonly answers: Answer[]; r
 
 test("addresses, localhost and the hosts file need no name server", () => {
   const server = nameServer();
-  const resolver = new PeerResolver({ clock: new ManualClock(), ask: server.ask, hosts: "10.0.0.1 db-1 db # the first\n::2 DB-1\nnonsense x\n" });
+  const resolver = new PeerResolver({
+    clock: new ManualClock(),
+    ask: server.ask,
+    hosts: "10.0.0.1 db-1 db # the first\n::2 DB-1\nnonsense x\n",
+  });
   for (const host of ["10.1.1.1", "::1", "localhost", "db-1", "db"]) resolver.retain(host);
   assert.deepEqual(resolver.addresses("10.1.1.1"), ["10.1.1.1"]);
   assert.deepEqual(resolver.addresses("::1"), ["::1"]);
@@ -109,8 +113,11 @@ test("an answer that comes after close or release changes nothing", () => {
 });
 
 test("a hosts file of any shape is read without complaint", () => {
-  assert.deepEqual([...parseHosts("\r\n#\n 127.0.0.1\tlocalhost  LOCALHOST \r\nfe80::1%lo x\n1.2.3 y\n")], [
-    ["localhost", ["127.0.0.1"]],
-    ["x", ["fe80::1%lo"]],
-  ]);
+  assert.deepEqual(
+    [...parseHosts("\r\n#\n 127.0.0.1\tlocalhost  LOCALHOST \r\nfe80::1%lo x\n1.2.3 y\n")],
+    [
+      ["localhost", ["127.0.0.1"]],
+      ["x", ["fe80::1%lo"]],
+    ],
+  );
 });

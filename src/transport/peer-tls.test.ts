@@ -32,7 +32,10 @@ test("members with certificates of one authority talk", SOON, async (t) => {
   await Promise.all([a.untilReport(`up ${b.id}`), b.untilReport(`up ${a.id}`)]);
   const large = "x".repeat(3_000_000);
   let written = 0;
-  assert.equal(a.transport.send(b.id, "bulk", [new TextEncoder().encode(large)], () => (written += 1)), true);
+  assert.equal(
+    a.transport.send(b.id, "bulk", [new TextEncoder().encode(large)], () => (written += 1)),
+    true,
+  );
   assert.equal(b.send(a, "urgent", "small"), true);
   assert.equal(b.send(a, "snapshot", "chunk"), true);
   await b.until(() => b.texts(a).includes(large));
@@ -109,7 +112,10 @@ test("renewed certificates are taken up without a restart; links that are up sta
   await late.untilReport(`up ${a.id}`);
   assert.equal(b.send(a, "urgent", "still up"), true);
   await a.until(() => a.texts(b).includes("still up"));
-  assert.throws(() => a.transport.setTls({ ...MEMBER_TLS, key: STRANGER_TLS.key }), (error) => EngineError.is(error, "INVALID_ARGUMENT"));
+  assert.throws(
+    () => a.transport.setTls({ ...MEMBER_TLS, key: STRANGER_TLS.key }),
+    (error) => EngineError.is(error, "INVALID_ARGUMENT"),
+  );
 });
 
 test("texts that are no certificates, or do not belong together, are INVALID_ARGUMENT", SOON, async () => {

@@ -61,7 +61,10 @@ test("frames of any parts arrive whole, in their lane's order", SOON, async (t) 
     bodies.forEach((body, i) => assert.ok(body.equals(expected[lane]?.[i] as Buffer)));
     assert.equal(queue.pendingBytes(lane), 0);
   }
-  assert.deepEqual([...written].sort((one, two) => one - two), Array.from({ length: offered }, (_, i) => i));
+  assert.deepEqual(
+    [...written].sort((one, two) => one - two),
+    Array.from({ length: offered }, (_, i) => i),
+  );
   assert.equal(queue.isWriting, false);
 });
 
@@ -71,7 +74,10 @@ test("a frame that ends in an empty part just where the socket's share ends is f
   queue.open();
   let written = 0;
   const filling = new Uint8Array(BOUNDS.socketBytesMax - 12);
-  assert.equal(queue.offer("bulk", [filling, new Uint8Array(0)], () => (written += 1)), true);
+  assert.equal(
+    queue.offer("bulk", [filling, new Uint8Array(0)], () => (written += 1)),
+    true,
+  );
   await eventually(() => written === 1);
   await eventually(() => read.length === 1);
   assert.equal(queue.pendingBytes("bulk"), 0);
@@ -100,7 +106,10 @@ test("what is offered before the queue is open waits, and a queue that is closed
   assert.deepEqual(order, ["urgent", "bulk"]);
   near.destroy();
   queue.close();
-  assert.equal(queue.offer("urgent", [Uint8Array.of(3)], () => order.push("never")), false);
+  assert.equal(
+    queue.offer("urgent", [Uint8Array.of(3)], () => order.push("never")),
+    false,
+  );
   queue.close();
   assert.equal(order.length, 2);
 });

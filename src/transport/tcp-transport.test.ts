@@ -11,7 +11,12 @@ import type { Hello } from "./transport.ts";
 
 const SOON = { timeout: 20_000 };
 
-async function open(t: TestContext, number: number, options: Partial<TcpTransportOptions> = {}, change: Partial<Hello> = {}): Promise<TestMember> {
+async function open(
+  t: TestContext,
+  number: number,
+  options: Partial<TcpTransportOptions> = {},
+  change: Partial<Hello> = {},
+): Promise<TestMember> {
   const member = await new TestMember(number, change).open(options);
   t.after(() => member.transport.close());
   return member;
@@ -39,7 +44,10 @@ test("two members exchange frames on all lanes", SOON, async (t) => {
     assert.equal(b.send(a, lane, `b to a, ${lane}`), true);
   }
   await Promise.all([a.until(() => a.received.length === 3), b.until(() => b.received.length === 3)]);
-  for (const [member, other, text] of [[a, b, "b to a"], [b, a, "a to b"]] as const) {
+  for (const [member, other, text] of [
+    [a, b, "b to a"],
+    [b, a, "a to b"],
+  ] as const) {
     const sorted = [...member.received].sort((one, two) => one.lane.localeCompare(two.lane));
     assert.deepEqual(
       sorted,
@@ -70,7 +78,11 @@ test("three members, each with each, keep the order of a lane and call `written`
   for (const to of members) await to.until(() => to.received.length === 2 * frames);
   for (const to of members) {
     for (const from of members) {
-      if (from !== to) assert.deepEqual(to.texts(from).map((text) => Number.parseInt(text, 10)), Array.from({ length: frames }, (_, i) => i));
+      if (from !== to)
+        assert.deepEqual(
+          to.texts(from).map((text) => Number.parseInt(text, 10)),
+          Array.from({ length: frames }, (_, i) => i),
+        );
     }
   }
   await eventually(() => written === 6 * frames);
@@ -420,10 +432,7 @@ test("a dial that nobody answers is given up after the handshake's time", SOON, 
 });
 
 test("whoever answers a dial with anything but a hello is dropped", SOON, async (t) => {
-  const answers: readonly (readonly Uint8Array[])[] = [
-    [new TextEncoder().encode("SSH-2.0-OpenSSH_9.6\r\n")],
-    [new Uint8Array(100_000)],
-  ];
+  const answers: readonly (readonly Uint8Array[])[] = [[new TextEncoder().encode("SSH-2.0-OpenSSH_9.6\r\n")], [new Uint8Array(100_000)]];
   for (const answer of answers) {
     const listener = new RawListener();
     const a = await open(t, 1);

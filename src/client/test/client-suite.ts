@@ -25,7 +25,9 @@ async function take(batches: AsyncIterator<WatchBatch>): Promise<WatchBatch> {
 const words = (batch: WatchBatch): string[] => {
   if (batch.kind === "progress") return [];
   if (batch.kind === "reset") return batch.kvs.map((kv) => `${kv.key}=${kv.text()}`);
-  return batch.events.map((event) => (event.kind === "put" ? `put ${event.kv.key}=${event.kv.text()}` : `delete ${event.key} ${event.cause}`));
+  return batch.events.map((event) =>
+    event.kind === "put" ? `put ${event.kv.key}=${event.kv.text()}` : `delete ${event.key} ${event.cause}`,
+  );
 };
 
 export const clientSuite: readonly ClientCase[] = [
@@ -320,7 +322,11 @@ export const clientSuite: readonly ClientCase[] = [
   {
     name: "a call that cannot be answered in time is told so",
     run: async (client) => {
-      await assert.rejects(client.get("a", { consistency: "eventual", minRevision: 1e12, timeoutMs: 30 }), { name: "TimeoutError", code: "TIMEOUT", mayHaveApplied: false });
+      await assert.rejects(client.get("a", { consistency: "eventual", minRevision: 1e12, timeoutMs: 30 }), {
+        name: "TimeoutError",
+        code: "TIMEOUT",
+        mayHaveApplied: false,
+      });
     },
   },
   {

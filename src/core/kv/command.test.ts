@@ -79,23 +79,65 @@ test("the reader finds what the builder wrote", () => {
 test("a command that no member would apply is refused while it is built", () => {
   const nothing = new Uint8Array(0);
   const long = new Uint8Array(KEY_BYTES_MAX + 1);
-  assert.equal(refused((batch) => batch.put(nothing, a)), "keyBytes");
-  assert.equal(refused((batch) => batch.put(long, a)), "keyBytes");
-  assert.equal(refused((batch) => batch.put(long.subarray(1), nothing)), undefined);
-  assert.equal(refused((batch) => batch.deleteKey(nothing)), "keyBytes");
-  assert.equal(refused((batch) => batch.deleteRange({ start: nothing, end: undefined })), undefined);
-  assert.equal(refused((batch) => batch.deleteRange({ start: long, end: long })), undefined, "a bound may be one longer");
-  assert.equal(refused((batch) => batch.deleteRange({ start: a, end: new Uint8Array(KEY_BYTES_MAX + 2) })), "keyBytes");
+  assert.equal(
+    refused((batch) => batch.put(nothing, a)),
+    "keyBytes",
+  );
+  assert.equal(
+    refused((batch) => batch.put(long, a)),
+    "keyBytes",
+  );
+  assert.equal(
+    refused((batch) => batch.put(long.subarray(1), nothing)),
+    undefined,
+  );
+  assert.equal(
+    refused((batch) => batch.deleteKey(nothing)),
+    "keyBytes",
+  );
+  assert.equal(
+    refused((batch) => batch.deleteRange({ start: nothing, end: undefined })),
+    undefined,
+  );
+  assert.equal(
+    refused((batch) => batch.deleteRange({ start: long, end: long })),
+    undefined,
+    "a bound may be one longer",
+  );
+  assert.equal(
+    refused((batch) => batch.deleteRange({ start: a, end: new Uint8Array(KEY_BYTES_MAX + 2) })),
+    "keyBytes",
+  );
   const most = REQUEST_BYTES_MAX - COMMAND_HEADER_BYTES - 1;
-  assert.equal(refused((batch) => batch.put(a, new Uint8Array(most))), undefined);
-  assert.equal(refused((batch) => batch.put(a, new Uint8Array(most + 1))), "requestBytes");
+  assert.equal(
+    refused((batch) => batch.put(a, new Uint8Array(most))),
+    undefined,
+  );
+  assert.equal(
+    refused((batch) => batch.put(a, new Uint8Array(most + 1))),
+    "requestBytes",
+  );
   for (const ttlMs of [0, -1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, TTL_MS_MAX + 1]) {
-    assert.equal(refused((batch) => batch.put(a, a, { ttlMs })), "ttlMs", String(ttlMs));
+    assert.equal(
+      refused((batch) => batch.put(a, a, { ttlMs })),
+      "ttlMs",
+      String(ttlMs),
+    );
   }
-  assert.equal(refused((batch) => batch.put(a, a, { ttlMs: TTL_MS_MAX })), undefined);
-  assert.equal(refused((batch) => batch.put(a, a, { ttlMs: 1, lease: "1" })), "leaseAndTtl");
+  assert.equal(
+    refused((batch) => batch.put(a, a, { ttlMs: TTL_MS_MAX })),
+    undefined,
+  );
+  assert.equal(
+    refused((batch) => batch.put(a, a, { ttlMs: 1, lease: "1" })),
+    "leaseAndTtl",
+  );
   for (const lease of ["", "0", "xyz", "A", "12345678123456781"]) {
-    assert.equal(refused((batch) => batch.put(a, a, { lease })), "leaseId", lease);
+    assert.equal(
+      refused((batch) => batch.put(a, a, { lease })),
+      "leaseId",
+      lease,
+    );
   }
 });
 
@@ -162,21 +204,28 @@ test("a valid batch with some bytes changed is applied without harm", () => {
     fc.record({ kind: fc.constant("delete"), key }),
     fc.record({ kind: fc.constant("swap"), key }),
   );
-  const change = fc.record({ at: fc.nat(10_000), to: fc.oneof(fc.constantFrom(0, 1, 4, 8, 16, 20, 255), fc.integer({ min: 0, max: 255 })) });
+  const change = fc.record({
+    at: fc.nat(10_000),
+    to: fc.oneof(fc.constantFrom(0, 1, 4, 8, 16, 20, 255), fc.integer({ min: 0, max: 255 })),
+  });
   fc.assert(
-    fc.property(fc.array(command, { minLength: 1, maxLength: 8 }), fc.array(change, { minLength: 1, maxLength: 6 }), (commands, changes) => {
-      const batch = new CommandBatch();
-      for (const each of commands) {
-        if (each.kind === "put") batch.put(each.key, bytesOf("value"), "ttlMs" in each ? { ttlMs: each.ttlMs } : {});
-        else if (each.kind === "delete") batch.deleteRange({ start: each.key, end: undefined }, { prevKv: true });
-        else batch.compareAndSwap(each.key, bytesOf("value"), bytesOf("other"));
-      }
-      const bytes = commandsOf(batch).slice();
-      for (const { at, to } of changes) bytes[at % bytes.length] = to;
-      const machine = new KvMachine({ table: createSimpleTable() });
-      assert(applyBytes(machine, bytes, commands.length).length <= commands.length);
-      machine.stateHash();
-    }),
+    fc.property(
+      fc.array(command, { minLength: 1, maxLength: 8 }),
+      fc.array(change, { minLength: 1, maxLength: 6 }),
+      (commands, changes) => {
+        const batch = new CommandBatch();
+        for (const each of commands) {
+          if (each.kind === "put") batch.put(each.key, bytesOf("value"), "ttlMs" in each ? { ttlMs: each.ttlMs } : {});
+          else if (each.kind === "delete") batch.deleteRange({ start: each.key, end: undefined }, { prevKv: true });
+          else batch.compareAndSwap(each.key, bytesOf("value"), bytesOf("other"));
+        }
+        const bytes = commandsOf(batch).slice();
+        for (const { at, to } of changes) bytes[at % bytes.length] = to;
+        const machine = new KvMachine({ table: createSimpleTable() });
+        assert(applyBytes(machine, bytes, commands.length).length <= commands.length);
+        machine.stateHash();
+      },
+    ),
     { numRuns: 500 },
   );
 });

@@ -195,7 +195,12 @@ export class CommandBatch {
   }
 
   /** `expected` undefined: the key must be absent. */
-  compareAndSwap(key: Uint8Array, expected: Uint8Array | undefined, value: Uint8Array, options: Omit<PutCommandOptions, "prevKv"> = NO_OPTIONS): void {
+  compareAndSwap(
+    key: Uint8Array,
+    expected: Uint8Array | undefined,
+    value: Uint8Array,
+    options: Omit<PutCommandOptions, "prevKv"> = NO_OPTIONS,
+  ): void {
     const flags = expected === undefined ? 0 : FLAG_EXPECTED;
     this.append(OP_COMPARE_AND_SWAP, flags, key, value, expected ?? NOTHING, options.ttlMs, options.lease);
   }

@@ -35,7 +35,10 @@ test("leases fall due in the order of their readings and ids, whatever was added
         const first = table.end(id).next();
         ended.push([id, first.value as number]);
       }
-      assert.deepEqual(ended, expected.map(([id, { ref }]) => [id, ref]));
+      assert.deepEqual(
+        ended,
+        expected.map(([id, { ref }]) => [id, ref]),
+      );
     }),
   );
 });
@@ -47,11 +50,18 @@ test("a lease keeps its keys in the order in which they came, and ends with the 
   for (const ref of [7, 5, 9]) table.attach(id, ref);
   table.detach(id, 5);
   table.attach(id, 4);
-  assert.equal(table.settle((ref) => ref), true);
+  assert.equal(
+    table.settle((ref) => ref),
+    true,
+  );
   assert.deepEqual([...({ [Symbol.iterator]: () => table.end(id) } as Iterable<number>)], [4, 7, 9]);
   assert.equal(table.count, 0);
   table.add({ id, ttlMs: 1, dueMs: 1 });
-  assert.equal(table.settle((ref) => ref), false, "no state has a lease without a key");
+  assert.equal(
+    table.settle((ref) => ref),
+    false,
+    "no state has a lease without a key",
+  );
   table.attach(id, 1);
   table.attach(id, 2);
   table.detach(id, 1);

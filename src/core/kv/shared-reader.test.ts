@@ -31,7 +31,10 @@ describe("a reader of a shared table", () => {
     const reader = new SharedTableReader(structuredClone(table.share()));
     const hit = reader.get(keyOf(1));
     assert.ok(hit !== undefined && hit !== "retry");
-    assert.deepEqual({ ...hit, value: [...hit.value] }, { createRevision: 2, modRevision: 3, version: 2, lease: "00000000000000ff", value: [3, 3, 3, 3, 3] });
+    assert.deepEqual(
+      { ...hit, value: [...hit.value] },
+      { createRevision: 2, modRevision: 3, version: 2, lease: "00000000000000ff", value: [3, 3, 3, 3, 3] },
+    );
     assert.ok(hit.value.buffer instanceof ArrayBuffer);
     assert.equal(reader.get(keyOf(2)), undefined);
     assert.equal(reader.get(keyOf(3)), undefined);
@@ -142,34 +145,38 @@ describe("a reader of a shared table", () => {
     );
   });
 
-  test("in another thread never reads a torn, stale, unpublished or foreign record while memory is reused", { timeout: 60_000 }, async () => {
-    const table = createTable({ hashSeed });
-    const { port1, port2 } = new MessageChannel();
-    const stop = new SharedArrayBuffer(4);
-    const input: ReaderInput = { handle: table.share(), growths: port2, answers: 150_000, stop };
-    table.onSharedGrowth((growth) => port1.postMessage(growth));
-    const worker = new Worker(new URL("./test/shared-history-reader.js", import.meta.url), { workerData: input, transferList: [port2] });
-    const reported = once(worker, "message") as Promise<[ReaderReport]>;
-    const stopped = new Int32Array(stop);
-    let revision = 0;
-    while (Atomics.load(stopped, 0) === 0) {
-      for (let turns = 0; turns < 500; turns++) {
-        // A few revisions become visible together, and nearly all of the past is freed at once.
-        for (let i = 0; i < 1 + (turns % 7); i++) {
-          const key = historyKey(++revision % HISTORY_KEYS);
-          if (isDeletion(revision)) table.delete({ key, revision, cause: "expiry" });
-          else table.put({ key, value: new Uint8Array(valueBytesOf(revision)).fill(revision), revision, lease: undefined });
+  test(
+    "in another thread never reads a torn, stale, unpublished or foreign record while memory is reused",
+    { timeout: 60_000 },
+    async () => {
+      const table = createTable({ hashSeed });
+      const { port1, port2 } = new MessageChannel();
+      const stop = new SharedArrayBuffer(4);
+      const input: ReaderInput = { handle: table.share(), growths: port2, answers: 150_000, stop };
+      table.onSharedGrowth((growth) => port1.postMessage(growth));
+      const worker = new Worker(new URL("./test/shared-history-reader.js", import.meta.url), { workerData: input, transferList: [port2] });
+      const reported = once(worker, "message") as Promise<[ReaderReport]>;
+      const stopped = new Int32Array(stop);
+      let revision = 0;
+      while (Atomics.load(stopped, 0) === 0) {
+        for (let turns = 0; turns < 500; turns++) {
+          // A few revisions become visible together, and nearly all of the past is freed at once.
+          for (let i = 0; i < 1 + (turns % 7); i++) {
+            const key = historyKey(++revision % HISTORY_KEYS);
+            if (isDeletion(revision)) table.delete({ key, revision, cause: "expiry" });
+            else table.put({ key, value: new Uint8Array(valueBytesOf(revision)).fill(revision), revision, lease: undefined });
+          }
+          table.publish(revision);
+          if (turns % 3 === 0) table.compact(revision - (turns % 2) * 20, 1000);
         }
-        table.publish(revision);
-        if (turns % 3 === 0) table.compact(revision - (turns % 2) * 20, 1000);
+        // Buffers that come and go are told of between turns.
+        await new Promise((resolve) => setImmediate(resolve));
       }
-      // Buffers that come and go are told of between turns.
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    const [report] = await reported;
-    port1.close();
-    await worker.terminate();
-    assert.equal(report.failure, undefined);
-    assert.ok(report.hits > 0 && report.misses > 0, JSON.stringify(report));
-  });
+      const [report] = await reported;
+      port1.close();
+      await worker.terminate();
+      assert.equal(report.failure, undefined);
+      assert.ok(report.hits > 0 && report.misses > 0, JSON.stringify(report));
+    },
+  );
 });

@@ -212,7 +212,8 @@ export class SharedTableReader {
     const from = first * 4 + RECORD_HEADER_BYTES + ((word & FLAG_LEASE) === 0 ? 0 : LEASE_BYTES);
     const length = word & VALUE_BYTES_MASK;
     if (from + length > bytes.length) return AGAIN;
-    const value = length <= POOLED_BYTES_MAX ? this.#pooled(words, from >>> 2, length) : (bytes.slice(from, from + length) as Uint8Array<ArrayBuffer>);
+    const value =
+      length <= POOLED_BYTES_MAX ? this.#pooled(words, from >>> 2, length) : (bytes.slice(from, from + length) as Uint8Array<ArrayBuffer>);
     return {
       createRevision: wide(words[first + RECORD_CREATE_LOW]!, words[first + RECORD_CREATE_HIGH]!),
       modRevision,

@@ -29,8 +29,7 @@ export class SlicedSort {
       const end = Math.min(this.start + this.width * 2, length);
       for (let to = this.left + this.right - middle; to < end; to++) {
         if (budget-- <= 0) return false;
-        const takeLeft =
-          this.left < middle && (this.right >= end || this.compare(this.order[this.left]!, this.order[this.right]!) <= 0);
+        const takeLeft = this.left < middle && (this.right >= end || this.compare(this.order[this.left]!, this.order[this.right]!) <= 0);
         this.spare[to] = this.order[takeLeft ? this.left++ : this.right++]!;
       }
       this.beginRuns(end);

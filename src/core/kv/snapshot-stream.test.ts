@@ -20,11 +20,15 @@ function apply(machine: KvMachine, build: (batch: CommandBatch) => void, clockMs
 function createFilled(): KvMachine {
   const machine = new KvMachine({ table: createSimpleTable(), history: { revisionsMax: 6, bytesMax: 1_000_000 } });
   for (let i = 0; i < 5; i++) {
-    apply(machine, (batch) => {
-      batch.put(bytesOf(`k${i}`), bytesOf(`value ${i}`));
-      batch.put(bytesOf("short"), bytesOf("lived"), { ttlMs: 3 });
-      batch.put(bytesOf(`long${i}`), bytesOf("lived"), { ttlMs: 1_000 + i });
-    }, i * 5);
+    apply(
+      machine,
+      (batch) => {
+        batch.put(bytesOf(`k${i}`), bytesOf(`value ${i}`));
+        batch.put(bytesOf("short"), bytesOf("lived"), { ttlMs: 3 });
+        batch.put(bytesOf(`long${i}`), bytesOf("lived"), { ttlMs: 1_000 + i });
+      },
+      i * 5,
+    );
   }
   apply(machine, (batch) => batch.deleteRange({ start: bytesOf("k1"), end: bytesOf("k3") }), 25);
   return machine;
@@ -51,7 +55,10 @@ test("a stream restores to an equal state, whatever the slices", () => {
     const restored = restore(stream, sliceBytes);
     assert(restored instanceof KvMachine);
     assert.equal(restored.stateHash(), machine.stateHash());
-    assert.deepEqual([restored.revision, restored.compactRevision, restored.clockMs], [machine.revision, machine.compactRevision, machine.clockMs]);
+    assert.deepEqual(
+      [restored.revision, restored.compactRevision, restored.clockMs],
+      [machine.revision, machine.compactRevision, machine.clockMs],
+    );
     assert.deepEqual([restored.appliedIndex, restored.appliedTerm, restored.leases], [9, 2, machine.leases]);
     assert.deepEqual(restored.history, machine.history);
     assert.equal(restored.historyBytes, machine.historyBytes);
@@ -104,10 +111,15 @@ test("bytes behind the end, another magic and a later version are refused by nam
 test("random bytes are refused without harm", () => {
   const stream = streamOf(createFilled());
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 300 }), fc.integer({ min: 0, max: 200 }), fc.integer({ min: 1, max: 50 }), (noise, keep, slice) => {
-      const bytes = Uint8Array.from([...stream.subarray(0, keep), ...noise]);
-      assert(restore(bytes, slice) instanceof SnapshotFault);
-    }),
+    fc.property(
+      fc.uint8Array({ maxLength: 300 }),
+      fc.integer({ min: 0, max: 200 }),
+      fc.integer({ min: 1, max: 50 }),
+      (noise, keep, slice) => {
+        const bytes = Uint8Array.from([...stream.subarray(0, keep), ...noise]);
+        assert(restore(bytes, slice) instanceof SnapshotFault);
+      },
+    ),
   );
 });
 

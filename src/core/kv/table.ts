@@ -33,7 +33,12 @@ export interface Table {
   /** The newest record of the key, a deletion included; 0 if there is none. */
   find(key: Uint8Array): RecordRef;
   /** Adds the newest record of its key. Revisions never go down. createRevision and version follow from the record before. Copies key and value. */
-  put(record: { readonly key: Uint8Array; readonly value: Uint8Array; readonly revision: number; readonly lease: string | undefined }): RecordRef;
+  put(record: {
+    readonly key: Uint8Array;
+    readonly value: Uint8Array;
+    readonly revision: number;
+    readonly lease: string | undefined;
+  }): RecordRef;
   /** Adds a deletion. The key must be live. */
   delete(record: { readonly key: Uint8Array; readonly revision: number; readonly cause: DeletionCause }): RecordRef;
   /** Adds a record as it was elsewhere, at the time of a restore. `createRevision` and `version` are taken as given. */

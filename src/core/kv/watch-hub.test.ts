@@ -89,9 +89,18 @@ function joinWhileRevisionIsTold(machine: KvMachine): void {
   watch(machine, 3, { interval: intervalOf("k1", "k8"), fromRevision: machine.revision });
   watch(machine, 4);
   const told = new Map(drain(machine, 2).map((output) => [output.id, output.count]));
-  assert.deepEqual([...told].sort(), [[1, 8], [2, 8], [3, 7]]);
+  assert.deepEqual([...told].sort(), [
+    [1, 8],
+    [2, 8],
+    [3, 7],
+  ]);
   put(machine, "k5");
-  assert.deepEqual(drain(machine, 2).map(({ id }) => id).sort(), [1, 2, 3, 4]);
+  assert.deepEqual(
+    drain(machine, 2)
+      .map(({ id }) => id)
+      .sort(),
+    [1, 2, 3, 4],
+  );
 }
 
 test("a watcher that catches up while a revision is being told is told all of it", () => {
@@ -109,14 +118,23 @@ test("a watcher without credit holds nobody back, and reads on from history when
   watch(machine, 1, {}, 0);
   watch(machine, 2);
   for (let i = 0; i < 5; i++) put(machine, `k${i}`);
-  assert.deepEqual(drain(machine).map(({ id }) => id), [2, 2, 2, 2, 2]);
+  assert.deepEqual(
+    drain(machine).map(({ id }) => id),
+    [2, 2, 2, 2, 2],
+  );
   machine.watches.credit(1, 1);
   const first = drain(machine);
-  assert.deepEqual(first.map(({ id, revision }) => [id, revision]), [[1, 2]]);
+  assert.deepEqual(
+    first.map(({ id, revision }) => [id, revision]),
+    [[1, 2]],
+  );
   machine.watches.credit(1, first[0]!.bytes.length + WATCH_OUTPUT_BYTES - 1);
   assert.deepEqual(drain(machine), [], "what was told too much must be paid first");
   machine.watches.credit(1, 1_000_000);
-  assert.deepEqual(drain(machine).map(({ revision }) => revision), [3, 4, 5, 6]);
+  assert.deepEqual(
+    drain(machine).map(({ revision }) => revision),
+    [3, 4, 5, 6],
+  );
 });
 
 test("progress says that all was told, and comes once for each time it is asked for", () => {
@@ -125,7 +143,10 @@ test("progress says that all was told, and comes once for each time it is asked 
   put(machine, "a");
   assert.deepEqual(drain(machine), []);
   machine.watches.requestProgress(1);
-  assert.deepEqual(drain(machine).map(({ kind, revision }) => [kind, revision]), [["progress", 2]]);
+  assert.deepEqual(
+    drain(machine).map(({ kind, revision }) => [kind, revision]),
+    [["progress", 2]],
+  );
   assert.deepEqual(drain(machine), []);
 });
 
@@ -134,9 +155,18 @@ test("a watch from the future is told nothing before it, and progress does not r
   assert.equal(watch(machine, 1, { fromRevision: 5 }), 4);
   for (let i = 0; i < 2; i++) put(machine, "a");
   machine.watches.requestProgress(1);
-  assert.deepEqual(drain(machine).map(({ kind, revision }) => [kind, revision]), [["progress", 3]]);
+  assert.deepEqual(
+    drain(machine).map(({ kind, revision }) => [kind, revision]),
+    [["progress", 3]],
+  );
   for (let i = 0; i < 3; i++) put(machine, "a");
-  assert.deepEqual(drain(machine).map(({ kind, revision }) => [kind, revision]), [["events", 5], ["events", 6]]);
+  assert.deepEqual(
+    drain(machine).map(({ kind, revision }) => [kind, revision]),
+    [
+      ["events", 5],
+      ["events", 6],
+    ],
+  );
 });
 
 test("a watch from before the compact revision ends with COMPACTED, or begins with a reset", () => {
@@ -154,7 +184,10 @@ test("a watch from before the compact revision ends with COMPACTED, or begins wi
       [2, "reset", "compacted", undefined, 1],
     ],
   );
-  assert.deepEqual(outputs.filter(({ id }) => id === 3).map(({ revision }) => revision), [5, 6]);
+  assert.deepEqual(
+    outputs.filter(({ id }) => id === 3).map(({ revision }) => revision),
+    [5, 6],
+  );
   assert.equal(machine.watches.count, 2);
 });
 
@@ -178,7 +211,15 @@ test("a reset above its bound comes in parts of one revision", () => {
   watch(machine, 1, { initial: true }, 1_000_000_000);
   put(machine, "later");
   const outputs = drain(machine);
-  assert.deepEqual(outputs.map(({ kind, more }) => [kind, more]), [["reset", true], ["reset", true], ["reset", false], ["events", false]]);
+  assert.deepEqual(
+    outputs.map(({ kind, more }) => [kind, more]),
+    [
+      ["reset", true],
+      ["reset", true],
+      ["reset", false],
+      ["events", false],
+    ],
+  );
   const found: string[] = [];
   for (const { bytes, count } of outputs.slice(0, 3)) {
     for (let i = 0, at = 0; i < count; i++) {
@@ -204,7 +245,10 @@ test("a reset whose reader waits for ever does not hold history for ever, and be
   assert.equal(machine.freedRevision, machine.compactRevision);
   machine.watches.credit(1, 1_000);
   const outputs = drain(machine);
-  assert.deepEqual(outputs.map(({ kind, revision }) => [kind, revision]), [["reset", machine.revision]]);
+  assert.deepEqual(
+    outputs.map(({ kind, revision }) => [kind, revision]),
+    [["reset", machine.revision]],
+  );
 });
 
 test("a hub that nobody asks does not hold history for ever", () => {
@@ -221,7 +265,10 @@ test("a hub that nobody asks does not hold history for ever", () => {
     while (!machine.maintain(10));
   }
   assert(machine.freedRevision > 1, "but not for ever");
-  assert.deepEqual(drain(machine).map(({ kind }) => kind), ["ended"]);
+  assert.deepEqual(
+    drain(machine).map(({ kind }) => kind),
+    ["ended"],
+  );
 });
 
 test("watches go on across a snapshot: with what it holds, or with COMPACTED", () => {
@@ -244,7 +291,10 @@ test("watches go on across a snapshot: with what it holds, or with COMPACTED", (
   const of = (id: number): unknown[] => outputs.filter((output) => output.id === id).map(({ kind, revision }) => [kind, revision]);
   assert.deepEqual(of(1), [["ended", 1]]);
   assert.deepEqual(of(2)[0], ["reset", 10]);
-  assert.deepEqual(of(3), [["events", 9], ["events", 10]]);
+  assert.deepEqual(of(3), [
+    ["events", 9],
+    ["events", 10],
+  ]);
 });
 
 test("a revision that was being told when a snapshot came is told from the snapshot's state", () => {
@@ -259,7 +309,10 @@ test("a revision that was being told when a snapshot came is told from the snaps
   const restored = restoring.finish({ index: machine.appliedIndex, term: 1 });
   assert(restored instanceof KvMachine);
   machine.watches.rebase(restored);
-  assert.deepEqual(drain(restored).map(({ revision, count }) => [revision, count]), [[10, 8]]);
+  assert.deepEqual(
+    drain(restored).map(({ revision, count }) => [revision, count]),
+    [[10, 8]],
+  );
 });
 
 test("a watch that is removed is told nothing more", () => {

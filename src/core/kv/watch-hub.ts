@@ -131,7 +131,8 @@ export class WatchHub {
     this.outputs = [];
     this.dropLateResets();
     // A quarter is left for those behind, so that steady writes cannot starve them.
-    const left = this.dispatch(this.queue.length === 0 ? budget : Math.ceil((budget * 3) / 4)) + (this.queue.length === 0 ? 0 : budget >>> 2);
+    const left =
+      this.dispatch(this.queue.length === 0 ? budget : Math.ceil((budget * 3) / 4)) + (this.queue.length === 0 ? 0 : budget >>> 2);
     this.catchUp(left);
     this.tellProgress();
     const { outputs } = this;
@@ -478,7 +479,8 @@ export class WatchHub {
     for (const watcher of this.resetting) {
       if (watcher.pin === undefined || watcher.pin.revision >= compactRevision) continue;
       const isLate =
-        revision - watcher.pin.revision > HELD_HISTORIES_MAX * history.revisionsMax || table.historyBytes > HELD_HISTORIES_MAX * history.bytesMax;
+        revision - watcher.pin.revision > HELD_HISTORIES_MAX * history.revisionsMax ||
+        table.historyBytes > HELD_HISTORIES_MAX * history.bytesMax;
       if (!isLate) continue;
       const reason = watcher.reset;
       this.endReset(watcher);

@@ -14,7 +14,7 @@ import { handOver } from "./transfer.ts";
 export function advanceCommit(state: RaftState): void {
   if (state.role !== "leader") return;
   // Twice at most: leaving a joint configuration makes the quorum another.
-  for (let changed = true; changed; ) {
+  for (let changed = true; changed;) {
     changed = false;
     const agreed = agreedValue(state.configuration, (id) =>
       id === state.id ? state.log.persistedIndex : (state.progress.get(id)?.matchIndex ?? 0),

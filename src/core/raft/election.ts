@@ -64,8 +64,7 @@ export function onLeaderHeard(state: RaftState, leader: MemberId): void {
 export function onRequestVote(state: RaftState, message: RequestVote): void {
   const { preVote, from, term } = message;
   const { log } = state;
-  const upToDate =
-    message.lastLogTerm > log.lastTerm || (message.lastLogTerm === log.lastTerm && message.lastLogIndex >= log.lastIndex);
+  const upToDate = message.lastLogTerm > log.lastTerm || (message.lastLogTerm === log.lastTerm && message.lastLogIndex >= log.lastIndex);
   const sticky = isSticky(state) && (preVote || !message.transfer);
   // One vote a term, first come first served (Raft 5.2); where a leader is known, the term is decided.
   const free = preVote

@@ -31,7 +31,8 @@ export function onAppendEntries(state: RaftState, message: AppendEntries): void 
 
 /** Its commit index is at most what the leader knows this log to hold. */
 export function onHeartbeat(state: RaftState, message: Heartbeat): void {
-  if (Number.isSafeInteger(message.commitIndex) && !state.installingSnapshot) state.commitTo(Math.min(message.commitIndex, state.log.lastIndex));
+  if (Number.isSafeInteger(message.commitIndex) && !state.installingSnapshot)
+    state.commitTo(Math.min(message.commitIndex, state.log.lastIndex));
   state.send({ kind: "HeartbeatReply", from: state.id, to: message.from, term: state.term, round: message.round });
 }
 

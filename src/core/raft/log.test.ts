@@ -146,6 +146,13 @@ test("memory is let go of only above the bound, oldest first, and never what is 
   log.release(7, 0);
   assert.equal(log.memoryFirst, 8, "7 is the last that was applied");
   assert.deepEqual(log.slice(7, 13, 1_000), []);
-  assert.deepEqual(log.slice(8, 13, 250).map(({ index }) => index), [8, 9]);
-  assert.deepEqual(log.slice(8, 13, 1).map(({ index }) => index), [8], "never none");
+  assert.deepEqual(
+    log.slice(8, 13, 250).map(({ index }) => index),
+    [8, 9],
+  );
+  assert.deepEqual(
+    log.slice(8, 13, 1).map(({ index }) => index),
+    [8],
+    "never none",
+  );
 });

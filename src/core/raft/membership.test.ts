@@ -18,12 +18,18 @@ const changes = fc
 
 test("a configuration survives encoding, whatever its texts hold", () => {
   const text = fc.string({ unit: "binary", maxLength: 40 });
-  const property = fc.property(letters, text, fc.array(text, { maxLength: 3 }), fc.boolean(), (voters, name, clientAddresses, promotable) => {
-    const plain = configurationOfLetters({ voters });
-    const members = plain.members.map((member) => ({ ...member, name, clientAddresses, promotable }));
-    const configuration: Configuration = { ...plain, members };
-    assert.deepEqual(decodeConfiguration(encodeConfiguration(configuration)), configuration);
-  });
+  const property = fc.property(
+    letters,
+    text,
+    fc.array(text, { maxLength: 3 }),
+    fc.boolean(),
+    (voters, name, clientAddresses, promotable) => {
+      const plain = configurationOfLetters({ voters });
+      const members = plain.members.map((member) => ({ ...member, name, clientAddresses, promotable }));
+      const configuration: Configuration = { ...plain, members };
+      assert.deepEqual(decodeConfiguration(encodeConfiguration(configuration)), configuration);
+    },
+  );
   fc.assert(property, { numRuns: 200 });
 });
 
@@ -87,11 +93,18 @@ test("changes that make no sense are refused with a reason", () => {
 });
 
 test("the history answers for every index what was in force there, through truncation and discarding", () => {
-  const [base, second, third] = ["A", "AB", "ABC"].map((voters) => configurationOfLetters({ voters })) as [Configuration, Configuration, Configuration];
+  const [base, second, third] = ["A", "AB", "ABC"].map((voters) => configurationOfLetters({ voters })) as [
+    Configuration,
+    Configuration,
+    Configuration,
+  ];
   const history = new ConfigurationHistory({ index: 1, configuration: base });
   history.append(5, second);
   history.append(9, third);
-  assert.deepEqual([1, 4, 5, 8, 9, 100].map((index) => history.at(index).incoming.length), [1, 1, 2, 2, 3, 3]);
+  assert.deepEqual(
+    [1, 4, 5, 8, 9, 100].map((index) => history.at(index).incoming.length),
+    [1, 1, 2, 2, 3, 3],
+  );
   history.truncate(9);
   assert.deepEqual([history.latestIndex, history.latest, history.previous], [5, second, base]);
   history.append(9, third);

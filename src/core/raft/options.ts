@@ -50,7 +50,8 @@ export const SUSPENSION_MS = 50;
 export const TERM_MAX: number = 2 ** 52;
 
 export function resolveTiming(timing: RaftTiming): Required<RaftTiming> {
-  const leaseDriftMs = timing.leaseDriftMs ?? Math.min(Math.max(timing.electionTimeoutMs / 10, SUSPENSION_MS), timing.electionTimeoutMs * 0.9);
+  const leaseDriftMs =
+    timing.leaseDriftMs ?? Math.min(Math.max(timing.electionTimeoutMs / 10, SUSPENSION_MS), timing.electionTimeoutMs * 0.9);
   assert(timing.heartbeatMs > 0 && timing.heartbeatMs < timing.electionTimeoutMs, "0 < heartbeatMs < electionTimeoutMs");
   assert(leaseDriftMs >= 0 && leaseDriftMs < timing.electionTimeoutMs, "0 <= leaseDriftMs < electionTimeoutMs");
   return { electionTimeoutMs: timing.electionTimeoutMs, heartbeatMs: timing.heartbeatMs, leaseDriftMs };

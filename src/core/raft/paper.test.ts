@@ -17,7 +17,10 @@ function three(): TestCluster {
 }
 
 /** A member alone with its messages: those it sends are taken from the cluster's list. */
-function alone(terms: readonly number[] = [], vote: { readonly term: number; readonly votedFor?: string } = { term: terms.at(-1) ?? 0 }): TestMember {
+function alone(
+  terms: readonly number[] = [],
+  vote: { readonly term: number; readonly votedFor?: string } = { term: terms.at(-1) ?? 0 },
+): TestMember {
   const cluster = new TestCluster({ letters: "" });
   const member = cluster.add("A", configurationOfLetters({ voters: "ABC" }), diskOf(terms, vote));
   member.advance(T);
@@ -29,14 +32,45 @@ function sent(member: TestMember): readonly Message[] {
   return member.cluster.messages.splice(0);
 }
 
-function requestVote(from: string, term: number, last: { readonly index: number; readonly term: number }, more: { preVote?: boolean; transfer?: boolean } = {}): Message {
+function requestVote(
+  from: string,
+  term: number,
+  last: { readonly index: number; readonly term: number },
+  more: { preVote?: boolean; transfer?: boolean } = {},
+): Message {
   const { preVote = false, transfer = false } = more;
-  return { kind: "RequestVote", from: idOf(from), to: idOf("A"), term, preVote, transfer, lastLogIndex: last.index, lastLogTerm: last.term };
+  return {
+    kind: "RequestVote",
+    from: idOf(from),
+    to: idOf("A"),
+    term,
+    preVote,
+    transfer,
+    lastLogIndex: last.index,
+    lastLogTerm: last.term,
+  };
 }
 
-function appendEntries(from: string, term: number, prev: { readonly index: number; readonly term: number }, terms: readonly number[], commitIndex = 0): AppendEntries {
-  const entries = terms.map((entryTerm, i) => commandEntry({ index: prev.index + 1 + i, term: entryTerm }, `${from}${prev.index + 1 + i}/${entryTerm}`));
-  return { kind: "AppendEntries", from: idOf(from), to: idOf("A"), term, prevLogIndex: prev.index, prevLogTerm: prev.term, commitIndex, entries };
+function appendEntries(
+  from: string,
+  term: number,
+  prev: { readonly index: number; readonly term: number },
+  terms: readonly number[],
+  commitIndex = 0,
+): AppendEntries {
+  const entries = terms.map((entryTerm, i) =>
+    commandEntry({ index: prev.index + 1 + i, term: entryTerm }, `${from}${prev.index + 1 + i}/${entryTerm}`),
+  );
+  return {
+    kind: "AppendEntries",
+    from: idOf(from),
+    to: idOf("A"),
+    term,
+    prevLogIndex: prev.index,
+    prevLogTerm: prev.term,
+    commitIndex,
+    entries,
+  };
 }
 
 function replyTo(member: TestMember, message: Message): Message | undefined {
@@ -91,7 +125,11 @@ test("5.2: members begin as followers, and remain so while they hear from a lead
 });
 
 test("5.2: a follower that hears nothing campaigns after T to 2T, drawn at random", () => {
-  for (const [draw, timeout] of [[0, T], [2 ** 31, 1.5 * T], [2 ** 32 - 1, 2 * T]] as const) {
+  for (const [draw, timeout] of [
+    [0, T],
+    [2 ** 31, 1.5 * T],
+    [2 ** 32 - 1, 2 * T],
+  ] as const) {
     const cluster = new TestCluster({ letters: "ABC", random: () => () => draw });
     const a = cluster.member("A");
     a.advance(timeout - 1);
@@ -131,7 +169,11 @@ test("5.2: a member votes for at most one candidate in a term, first come first 
   const member = alone();
   assert.equal((replyTo(member, requestVote("B", 1, { index: 0, term: 0 })) as RequestVoteReply).granted, true);
   assert.equal((replyTo(member, requestVote("C", 1, { index: 0, term: 0 })) as RequestVoteReply).granted, false);
-  assert.equal((replyTo(member, requestVote("B", 1, { index: 0, term: 0 })) as RequestVoteReply).granted, true, "the same one again is the same vote");
+  assert.equal(
+    (replyTo(member, requestVote("B", 1, { index: 0, term: 0 })) as RequestVoteReply).granted,
+    true,
+    "the same one again is the same vote",
+  );
 });
 
 test("5.2: a vote that was given is not forgotten by a crash", () => stories.voteOutlivesCrash());
@@ -317,7 +359,11 @@ test("5.3: whole terms of disagreement are skipped", () => {
   const cluster = new TestCluster({ letters: "" });
   const configuration = configurationOfLetters({ voters: "ABC" });
   cluster.add("A", configuration, diskOf([1, ...Array.from({ length: 300 }, () => 5)], { term: 5 }));
-  cluster.add("B", configuration, diskOf([1, ...Array.from({ length: 100 }, () => 2), ...Array.from({ length: 300 }, () => 3)], { term: 5 }));
+  cluster.add(
+    "B",
+    configuration,
+    diskOf([1, ...Array.from({ length: 100 }, () => 2), ...Array.from({ length: 300 }, () => 3)], { term: 5 }),
+  );
   cluster.add("C", configuration, diskOf([1], { term: 5 }));
   let refusals = 0;
   cluster.onPost = (message) => {
@@ -576,7 +622,8 @@ test("8: a new leader commits an empty entry of its own term, and answers no rea
   assert.deepEqual(a.reads, [{ requestId: 1, index: 1 }]);
 });
 
-test("8, thesis 6.4: a read is answered after a round that was sent after it came in, and all of a turn share one", () => stories.readNeedsItsOwnRound());
+test("8, thesis 6.4: a read is answered after a round that was sent after it came in, and all of a turn share one", () =>
+  stories.readNeedsItsOwnRound());
 
 test("8, thesis 6.4: a follower asks the leader, once for all its reads of a turn", () => {
   const cluster = three();
@@ -592,7 +639,10 @@ test("8, thesis 6.4: a follower asks the leader, once for all its reads of a tur
   b.raft.requestRead(8);
   b.turn();
   cluster.settle();
-  assert.deepEqual(b.reads, [7, 8].map((requestId) => ({ requestId, index: a.raft.commitIndex })));
+  assert.deepEqual(
+    b.reads,
+    [7, 8].map((requestId) => ({ requestId, index: a.raft.commitIndex })),
+  );
   assert.equal(asked, 1);
 });
 

@@ -41,8 +41,14 @@ test("an election is won when those who granted are a quorum, and lost when all 
   const property = fc.property(configurations, votes, (configuration, answers) => {
     const voteOf = (id: MemberId): boolean | undefined => answers[Number.parseInt(id, 16) - 10];
     const all = voters(configuration);
-    const granted = isQuorum(configuration, all.filter((id) => voteOf(id) === true));
-    const possible = isQuorum(configuration, all.filter((id) => voteOf(id) !== false));
+    const granted = isQuorum(
+      configuration,
+      all.filter((id) => voteOf(id) === true),
+    );
+    const possible = isQuorum(
+      configuration,
+      all.filter((id) => voteOf(id) !== false),
+    );
     assert.equal(tally(configuration, voteOf), granted ? "won" : possible ? "open" : "lost");
   });
   fc.assert(property, { numRuns: 500 });
@@ -58,14 +64,26 @@ test("any two quorums of a configuration share a member", () => {
 
 test("where nobody votes, nothing is agreed and nobody wins", () => {
   const nobody = configurationOfLetters({ voters: "" });
-  assert.equal(agreedValue(nobody, () => 5), Number.NEGATIVE_INFINITY);
-  assert.equal(tally(nobody, () => true), "lost");
+  assert.equal(
+    agreedValue(nobody, () => 5),
+    Number.NEGATIVE_INFINITY,
+  );
+  assert.equal(
+    tally(nobody, () => true),
+    "lost",
+  );
 });
 
 test("learners and strangers vote for nothing", () => {
   const configuration = configurationOfLetters({ voters: "AB", outgoing: "BC", learners: "D", learnersNext: "C" });
-  assert.deepEqual(["A", "B", "C", "D", "E"].map((letter) => isVoter(configuration, idOf(letter))), [true, true, true, false, false]);
-  assert.deepEqual(["A", "B", "C", "D"].map((letter) => isTransferTarget(configuration, idOf(letter))), [true, true, false, false]);
+  assert.deepEqual(
+    ["A", "B", "C", "D", "E"].map((letter) => isVoter(configuration, idOf(letter))),
+    [true, true, true, false, false],
+  );
+  assert.deepEqual(
+    ["A", "B", "C", "D"].map((letter) => isTransferTarget(configuration, idOf(letter))),
+    [true, true, false, false],
+  );
   assert.equal(isSoleVoter(configurationOfLetters({ voters: "A" }), idOf("A")), true);
   assert.equal(isSoleVoter(configurationOfLetters({ voters: "A", outgoing: "AB" }), idOf("A")), false);
   assert.equal(isSoleVoter(configurationOfLetters({ voters: "A" }), idOf("B")), false);

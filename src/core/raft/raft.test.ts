@@ -10,11 +10,17 @@ import { Invariants } from "./test/invariants.ts";
 
 const involving = (letter: string) => (message: Message) => message.from === idOf(letter) || message.to === idOf(letter);
 
-const number = fc.oneof(fc.nat({ max: 8 }), fc.constantFrom(-1, 0.5, 2 ** 53, Number.MAX_SAFE_INTEGER, Number.POSITIVE_INFINITY, 1e300), fc.integer());
+const number = fc.oneof(
+  fc.nat({ max: 8 }),
+  fc.constantFrom(-1, 0.5, 2 ** 53, Number.MAX_SAFE_INTEGER, Number.POSITIVE_INFINITY, 1e300),
+  fc.integer(),
+);
 const letter = fc.constantFrom("A", "B", "C", "Z").map(idOf);
-const entry = fc.record({ index: number, term: number, clockMs: number, kind: fc.constantFrom("command", "configuration", "empty") }).map((fields) => {
-  return { ...fields, record: new Uint8Array(ENTRY_HEADER_BYTES + 3) };
-});
+const entry = fc
+  .record({ index: number, term: number, clockMs: number, kind: fc.constantFrom("command", "configuration", "empty") })
+  .map((fields) => {
+    return { ...fields, record: new Uint8Array(ENTRY_HEADER_BYTES + 3) };
+  });
 const garbage = fc.record({
   kind: fc.constantFrom(
     "RequestVote",
@@ -127,7 +133,10 @@ test("entries of one turn leave in one append", () => {
   for (let i = 0; i < 5; i++) a.raft.propose(commandRecord(`${i}`), "command");
   a.turn();
   const appends = cluster.messages.filter((message) => message.kind === "AppendEntries");
-  assert.deepEqual(appends.map(({ entries }) => entries.length), [5]);
+  assert.deepEqual(
+    appends.map(({ entries }) => entries.length),
+    [5],
+  );
 });
 
 test("proposals are refused while too much is uncommitted, or not on the own disk", () => {

@@ -22,7 +22,15 @@ import type { MemberProgress } from "./progress.ts";
 import { isSoleVoter, isVoter } from "./quorum.ts";
 import { expireReads, flushReads, onReadIndex, onReadIndexReply, readDeadline, requestRead, startRound } from "./read-index.ts";
 import type { PersistedTo, Ready, Role, Vote } from "./ready.ts";
-import { flushReplication, onAppendEntriesReply, onHeartbeatReply, onLogRead, onSnapshotSent, onUnreachable, retryReplication } from "./replication.ts";
+import {
+  flushReplication,
+  onAppendEntriesReply,
+  onHeartbeatReply,
+  onLogRead,
+  onSnapshotSent,
+  onUnreachable,
+  retryReplication,
+} from "./replication.ts";
 import { appendOwn, becomeFollower, resetElectionTimer } from "./roles.ts";
 import { beginSnapshotInstall, onInstallSnapshot, onSnapshotInstalled } from "./snapshot.ts";
 import { RaftState } from "./state.ts";

@@ -135,7 +135,8 @@ export function expireReads(state: RaftState): void {
   while (reads.waiting.length > 0 && (reads.waiting[0] as ReadBatch).askedAt <= before) {
     answer(state, [reads.waiting.shift() as ReadBatch], undefined);
   }
-  while (reads.rounds.length > 0 && oldest(reads.rounds[0] as Round) <= before) answer(state, (reads.rounds.shift() as Round).batches, undefined);
+  while (reads.rounds.length > 0 && oldest(reads.rounds[0] as Round) <= before)
+    answer(state, (reads.rounds.shift() as Round).batches, undefined);
   for (const [requestId, forward] of reads.forwards) {
     if (forward.askedAt > before) break;
     reads.forwards.delete(requestId);

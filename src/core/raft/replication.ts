@@ -99,7 +99,8 @@ function onAccepted(state: RaftState, progress: Progress, index: number): void {
     progress.inflight.acknowledge(index);
   }
   // A follower that waited for a snapshot is back once the log has what comes next for it.
-  const found = progress.state === "probe" ? index === progress.matchIndex : progress.state === "snapshot" && isInLog(state, progress.matchIndex + 1);
+  const found =
+    progress.state === "probe" ? index === progress.matchIndex : progress.state === "snapshot" && isInLog(state, progress.matchIndex + 1);
   if (found) {
     progress.becomeReplicate();
     progress.advancedAt = state.now;
@@ -119,7 +120,8 @@ function onRefused(state: RaftState, progress: Progress, { index, conflictIndex,
     return;
   }
   if (index !== progress.nextIndex - 1) return;
-  const hint = Number.isSafeInteger(conflictIndex) && conflictIndex >= 0 ? state.log.lastWithTermAtMost(conflictIndex, conflictTerm) : index - 1;
+  const hint =
+    Number.isSafeInteger(conflictIndex) && conflictIndex >= 0 ? state.log.lastWithTermAtMost(conflictIndex, conflictTerm) : index - 1;
   progress.becomeProbe(Math.min(index, hint + 1));
 }
 

@@ -47,7 +47,8 @@ export function onSnapshotInstalled(state: RaftState, meta: SnapshotMeta, logRes
     state.commitTo(index);
   }
   state.appliedIndex = Math.max(state.appliedIndex, index);
-  if (state.pendingSnapshot !== undefined && state.pendingSnapshot.lastIncludedIndex <= state.commitIndex) state.pendingSnapshot = undefined;
+  if (state.pendingSnapshot !== undefined && state.pendingSnapshot.lastIncludedIndex <= state.commitIndex)
+    state.pendingSnapshot = undefined;
   if (state.leader !== undefined && state.role === "follower") accept(state, state.leader, index);
 }
 

@@ -78,7 +78,10 @@ export class RaftState {
     this.votedFor = this.term === recovered.vote.term ? recovered.vote.votedFor : undefined;
     this.commitIndex = recovered.base.lastIncludedIndex;
     this.appliedIndex = recovered.base.lastIncludedIndex;
-    this.configurations = new ConfigurationHistory({ index: recovered.base.lastIncludedIndex, configuration: recovered.base.configuration });
+    this.configurations = new ConfigurationHistory({
+      index: recovered.base.lastIncludedIndex,
+      configuration: recovered.base.configuration,
+    });
     for (const entry of recovered.configurationEntries) {
       const configuration = configurationOf(entry);
       assert(configuration !== undefined, "a configuration entry of the recovered log can be decoded");

@@ -50,6 +50,7 @@ export interface CallOwner {
 /** A call of any method, for code that does not care which. */
 export type AnyClientCall = ClientCall<any, any>;
 
+/** A call in progress. Streams are read by iterating over it or with `listen`, and written with `send`. */
 export class ClientCall<Request, Response> implements StreamListener, MessageSink, Timed, AsyncIterable<Response> {
   deadlineAtMs: number = Number.POSITIVE_INFINITY;
   heapIndex = -1;
@@ -86,13 +87,16 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     this.#metadata = options?.metadata === undefined ? undefined : Metadata.from(options.metadata);
     if (method.kind === "serverStream" || method.kind === "bidi") {
       this.#inbox = new Inbox(
-        (bytes) => this.#stream?.consumed(bytes),
+        (windowBytes) => this.#stream?.consumed(windowBytes),
         () => this.cancel(),
       );
     }
     const signal = options?.signal;
     if (signal !== undefined) {
-      this.#onAbort = () => this.#settle(new RpcError(Status.CANCELLED, "the call was aborted", { cause: signal.reason, mayHaveRun: this.#stream !== undefined }));
+      this.#onAbort = () =>
+        this.#settle(
+          new RpcError(Status.CANCELLED, "the call was aborted", { cause: signal.reason, mayHaveRun: this.#stream !== undefined }),
+        );
       if (signal.aborted) this.#onAbort();
       else signal.addEventListener("abort", this.#onAbort, { once: true });
     }
@@ -102,8 +106,6 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
   get isSettled(): boolean {
     return this.#isSettled;
   }
-
-  // ---- What the caller uses --------------------------------------------------------------------------------------------------------------
 
   /** Sends a request message. False: much waits already, better wait for `writable()`. After the call's end it does nothing and returns false. */
   send(message: Request): boolean {
@@ -159,8 +161,6 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     return this.#inbox;
   }
 
-  // ---- What the client does --------------------------------------------------------------------------------------------------------------
-
   /** The whole request of a method that has one. */
   sendOnly(message: Request): void {
     this.#write(this.method.encodeRequest(message), true);
@@ -199,8 +199,6 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     this.#settle(error);
   }
 
-  // ---- What the stream tells -------------------------------------------------------------------------------------------------------------
-
   onHeaders(block: HeaderBlock, end: boolean): void {
     if (this.#isSettled) return;
     const head = responseHeadOf(block);
@@ -220,7 +218,7 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
       this.#headReceived = true;
       this.#forgetRequest();
       this.#reader!.isCompressed = head.encoding === "gzip";
-      this.options?.onMetadata?.(Metadata.ofBlock(block));
+      this.#tell(this.options?.onMetadata, block);
     }
   }
 
@@ -247,7 +245,11 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
       return false;
     }
     if (this.#inbox !== undefined) {
-      if (!this.#inbox.add(message, frameBytes)) this.#deferred += frameBytes;
+      try {
+        if (!this.#inbox.add(message, frameBytes, bytes.length)) this.#deferred += frameBytes;
+      } catch (error) {
+        this.#settle(callbackFailed(error));
+      }
       return !this.#isSettled;
     }
     if (this.#hasResponse) {
@@ -290,12 +292,20 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     } else if (this.#inbox === undefined && !this.#hasResponse) {
       this.#settle(new RpcError(Status.INTERNAL, "the response ended without a message"));
     } else {
-      this.options?.onTrailers?.(Metadata.ofBlock(block));
+      this.#tell(this.options?.onTrailers, block);
       this.#settle(undefined);
     }
   }
 
-  // ---- Inside ----------------------------------------------------------------------------------------------------------------------------
+  /** A callback that throws fails its call, not the connection. */
+  #tell(callback: ((metadata: Metadata) => void) | undefined, block: HeaderBlock): void {
+    if (callback === undefined) return;
+    try {
+      callback(Metadata.ofBlock(block));
+    } catch (error) {
+      this.#settle(callbackFailed(error));
+    }
+  }
 
   get #hasOneRequest(): boolean {
     return this.method.kind === "unary" || this.method.kind === "serverStream";
@@ -345,10 +355,21 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
         else waiter.reject(error);
       }
     }
-    this.#inbox?.end(error);
+    try {
+      this.#inbox?.end(error);
+    } catch (failure) {
+      // There is no call left to fail: what the caller's onEnd throws is the caller's, outside of our stack.
+      queueMicrotask(() => {
+        throw failure;
+      });
+    }
     if (error === undefined) this.#resolve?.(this.#response as Response);
     else this.#reject?.(error);
   }
+}
+
+function callbackFailed(cause: unknown): RpcError {
+  return new RpcError(Status.INTERNAL, "a callback of the caller threw", { cause });
 }
 
 function listBytes(fields: readonly string[]): number {

@@ -9,7 +9,7 @@ import type { Http2Limits } from "../http2/limits.ts";
 import { ErrorCode } from "../http2/protocol.ts";
 import type { Turn } from "../http2/turn.ts";
 import { ACCEPTED_ENCODINGS } from "./compression.ts";
-import { MemoryBudget } from "./memory-budget.ts";
+import { MemoryBudget } from "../http2/memory-budget.ts";
 
 /** Templates kept per connection: a service has fewer methods. */
 const TEMPLATES_MAX = 1024;
@@ -49,6 +49,7 @@ export interface ClientConnectionEvents {
   onEnd(error: Error | undefined): void;
 }
 
+/** A connection of the client, from the first attempt to its end. */
 export class ClientConnection {
   readonly memory: MemoryBudget;
   readonly #address: Address;
@@ -82,7 +83,10 @@ export class ClientConnection {
       this.#socket.removeListener("close", onClose);
       this.#begin(keepaliveTimeMs);
     });
-    this.#timer = setTimeout(() => this.#onEnd(new Error(`no connection within ${settings.connectTimeoutMs} ms`)), settings.connectTimeoutMs);
+    this.#timer = setTimeout(
+      () => this.#onEnd(new Error(`no connection within ${settings.connectTimeoutMs} ms`)),
+      settings.connectTimeoutMs,
+    );
   }
 
   /** The HTTP/2 connection; only after onReady. */
@@ -114,12 +118,6 @@ export class ClientConnection {
   /** Looks at the timeouts. */
   check(nowMs: number): void {
     this.#clock?.check(nowMs);
-  }
-
-  /** No new calls; open ones may finish. */
-  drain(): void {
-    if (this.#connection === undefined) this.#onEnd(undefined);
-    else this.#connection.drain();
   }
 
   /** Ends all calls now. */

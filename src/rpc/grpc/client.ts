@@ -10,7 +10,7 @@ import { ClientCall, type AnyClientCall, type CallOptions, type CallOwner } from
 import type { Address, ClientConnection, ConnectionSettings } from "./client-connection.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Endpoint, type Backoff } from "./endpoint.ts";
-import { MemoryBudget } from "./memory-budget.ts";
+import { MemoryBudget } from "../http2/memory-budget.ts";
 import type { Method } from "./method.ts";
 import { RpcError, Status } from "./status.ts";
 
@@ -25,12 +25,16 @@ export interface RpcClientOptions {
   readonly limits?: Partial<Http2Limits>;
   /** To the server's settings, name look-up and TLS included. Default 10,000. */
   readonly connectTimeoutMs?: number;
+  /** With "first": after so long without a connection the next endpoint is tried as well, and the fastest wins. Default 300. */
+  readonly staggerMs?: number;
   readonly backoff?: Partial<Backoff>;
   /** The largest message received. Default 4 MiB. */
   readonly messageBytesMax?: number;
   /** Memory for incomplete messages, of one connection and of all. Defaults 64 MiB and 256 MiB. */
   readonly connectionMemoryBytesMax?: number;
   readonly memoryBytesMax?: number;
+  /** Memory for requests that servers do not take, of all connections. Calls beyond fail with RESOURCE_EXHAUSTED. Default 512 MiB. */
+  readonly sendMemoryBytesMax?: number;
   /** Calls waiting for a connection with room; more fail with RESOURCE_EXHAUSTED. Default 100,000. */
   readonly waitingCallsMax?: number;
   /** Sent instead of the endpoint's name and port. */
@@ -44,6 +48,7 @@ export interface RpcClientOptions {
 
 const BACKOFF: Backoff = { initialMs: 100, maxMs: 10_000, factor: 1.6, jitter: 0.2 };
 
+/** A gRPC client of one or more endpoints. Calls need no preparation; `close` when done, or the process stays alive while connections are open. */
 export class RpcClient implements CallOwner {
   readonly messageBytesMax: number;
   readonly #endpoints: readonly Endpoint[];
@@ -60,6 +65,8 @@ export class RpcClient implements CallOwner {
   #next = 0;
   #lastError: Error | undefined;
   #retryTimer: NodeJS.Timeout | undefined;
+  #staggerTimer: NodeJS.Timeout | undefined;
+  readonly #staggerMs: number;
   #sweep: NodeJS.Timeout | undefined;
   #isClosed = false;
   #onIdle: (() => void) | undefined;
@@ -69,11 +76,12 @@ export class RpcClient implements CallOwner {
     if (options.endpoints.length === 0) throw new TypeError("a client needs at least one endpoint");
     this.messageBytesMax = options.messageBytesMax ?? 4_194_304;
     this.#limits = resolveLimits(options.limits);
+    this.#staggerMs = options.staggerMs ?? 300;
     this.#isRoundRobin = options.balance === "roundRobin";
     this.#waitingCallsMax = options.waitingCallsMax ?? 100_000;
     const settings: ConnectionSettings = {
       limits: this.#limits,
-      turn: new Turn(),
+      turn: new Turn(options.sendMemoryBytesMax ?? 536_870_912),
       tls: options.tls,
       lookup: options.lookup,
       connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
@@ -85,7 +93,7 @@ export class RpcClient implements CallOwner {
     this.#endpoints = options.endpoints.map(
       (text) =>
         new Endpoint(parseEndpoint(text, options.tls !== undefined, options.authority), settings, backoff, options.random ?? Math.random, {
-          onReady: () => this.#drainWaiting(),
+          onReady: (endpoint) => this.#onReady(endpoint),
           onFailed: (_endpoint, error) => this.#onFailed(error),
           onLost: (endpoint) => this.#onLost(endpoint),
           onRoom: () => {
@@ -106,14 +114,21 @@ export class RpcClient implements CallOwner {
   }
 
   /** Calls a method with one request and a stream of responses. */
-  serverStream<Request, Response>(method: Method<Request, Response, "serverStream">, request: Request, options?: CallOptions): ClientCall<Request, Response> {
+  serverStream<Request, Response>(
+    method: Method<Request, Response, "serverStream">,
+    request: Request,
+    options?: CallOptions,
+  ): ClientCall<Request, Response> {
     const call = new ClientCall(this, method, options);
     this.#begin(call, request);
     return call;
   }
 
   /** Calls a method whose requests stream. With "clientStream", the result is in `response()`. */
-  stream<Request, Response>(method: Method<Request, Response, "clientStream" | "bidi">, options?: CallOptions): ClientCall<Request, Response> {
+  stream<Request, Response>(
+    method: Method<Request, Response, "clientStream" | "bidi">,
+    options?: CallOptions,
+  ): ClientCall<Request, Response> {
     const call = new ClientCall(this, method, options);
     this.#begin(call, undefined);
     return call;
@@ -143,13 +158,12 @@ export class RpcClient implements CallOwner {
       });
     }
     clearTimeout(this.#retryTimer);
+    clearTimeout(this.#staggerTimer);
     this.#failWaiting(() => new RpcError(Status.CANCELLED, "the client is closed", { mayHaveRun: false }), true);
     for (const connection of [...this.#connections]) connection.close("the client is closed");
     clearInterval(this.#sweep);
     this.#deadlines.clear();
   }
-
-  // ---- What the calls do -----------------------------------------------------------------------------------------------------------------
 
   /** See CallOwner. */
   dispatch(call: AnyClientCall): void {
@@ -212,8 +226,6 @@ export class RpcClient implements CallOwner {
     this.dispatch(call);
   }
 
-  // ---- Which connection ------------------------------------------------------------------------------------------------------------------
-
   #pick(): ClientConnection | undefined {
     const { length } = this.#endpoints;
     for (let i = 0; i < length; i++) {
@@ -258,27 +270,61 @@ export class RpcClient implements CallOwner {
     this.#waitingFirst = 0;
     clearTimeout(this.#retryTimer);
     this.#retryTimer = undefined;
+    clearTimeout(this.#staggerTimer);
+    this.#staggerTimer = undefined;
   }
 
   /** Calls wait: sees to it that a connection is being made, if there is none and one may be. */
   #connectForWaiting(): void {
     if (this.#isClosed || this.#waitingCount === 0) return;
+    if (!this.#isRoundRobin && this.#endpoints.some((endpoint) => endpoint.connection !== undefined)) return;
     const nowMs = performance.now();
-    let isHopeful = false;
-    let retryAtMs = Number.POSITIVE_INFINITY;
     for (const endpoint of this.#endpoints) {
-      if (endpoint.connection === undefined && !endpoint.isConnecting && endpoint.retryAtMs <= nowMs) {
-        // "first" tries one endpoint after the other.
-        if (this.#isRoundRobin || !isHopeful) endpoint.connect();
-      }
-      if (endpoint.connection !== undefined || endpoint.isConnecting) isHopeful = true;
-      else retryAtMs = Math.min(retryAtMs, endpoint.retryAtMs);
+      const isHopeful = endpoint.connection !== undefined || endpoint.isConnecting;
+      // "first" tries one endpoint after the other.
       if (isHopeful && !this.#isRoundRobin) return;
+      if (!isHopeful && endpoint.retryAtMs <= nowMs) {
+        endpoint.connect();
+        if (!this.#isRoundRobin) {
+          this.#stagger();
+          return;
+        }
+      }
     }
-    if (isHopeful) return;
+    if (this.#endpoints.some((endpoint) => endpoint.connection !== undefined || endpoint.isConnecting)) return;
+    this.#onUnreachable(nowMs);
+  }
+
+  /** With "first": if the attempt takes long, the next endpoint is tried at the same time. */
+  #stagger(): void {
+    if (this.#staggerTimer !== undefined || this.#endpoints.length === 1) return;
+    this.#staggerTimer = setTimeout(() => {
+      this.#staggerTimer = undefined;
+      if (this.#waitingCount === 0 || this.#endpoints.some((endpoint) => endpoint.connection !== undefined)) return;
+      const nowMs = performance.now();
+      const next = this.#endpoints.find((endpoint) => !endpoint.isConnecting && endpoint.retryAtMs <= nowMs);
+      if (next === undefined) return;
+      next.connect();
+      this.#stagger();
+    }, this.#staggerMs);
+  }
+
+  #onReady(ready: Endpoint): void {
+    if (!this.#isRoundRobin) {
+      for (const endpoint of this.#endpoints) if (endpoint !== ready && endpoint.isConnecting) endpoint.cancelConnect();
+    }
+    this.#drainWaiting();
+  }
+
+  /** All endpoints failed and pause: calls fail, but for those that wait for ready. */
+  #onUnreachable(nowMs: number): void {
     const error = this.#lastError;
-    this.#failWaiting(() => new RpcError(Status.UNAVAILABLE, `no endpoint can be reached: ${error?.message ?? ""}`, { cause: error, mayHaveRun: false }), false);
+    this.#failWaiting(
+      () => new RpcError(Status.UNAVAILABLE, `no endpoint can be reached: ${error?.message ?? ""}`, { cause: error, mayHaveRun: false }),
+      false,
+    );
     if (this.#waitingCount === 0 || this.#retryTimer !== undefined) return;
+    const retryAtMs = Math.min(...this.#endpoints.map((endpoint) => endpoint.retryAtMs));
     this.#retryTimer = setTimeout(
       () => {
         this.#retryTimer = undefined;

@@ -15,6 +15,7 @@ export interface Timed {
 /** The longest time that a Node timer can count. */
 const TIMER_MS_MAX = 2_147_483_647;
 
+/** A heap of deadlines with one timer. */
 export class Deadlines {
   readonly #heap: Timed[] = [];
   #timer: NodeJS.Timeout | undefined;

@@ -25,6 +25,7 @@ export interface EndpointEvents {
   onConnectionEnd(connection: ClientConnection): void;
 }
 
+/** One address, with at most one connection that takes calls. */
 export class Endpoint {
   readonly address: Address;
   /** Ready for calls, if it has room. */
@@ -36,6 +37,7 @@ export class Endpoint {
   readonly #backoff: Backoff;
   readonly #events: EndpointEvents;
   readonly #random: () => number;
+  #attempt: ClientConnection | undefined = undefined;
   #pauseMs = 0;
   #keepaliveTimeMs: number;
 
@@ -55,6 +57,7 @@ export class Endpoint {
     const connection: ClientConnection = new ClientConnection(this.address, this.#settings, this.#keepaliveTimeMs, {
       onReady: () => {
         this.isConnecting = false;
+        this.#attempt = undefined;
         this.#pauseMs = 0;
         this.connection = connection;
         this.#events.onReady(this);
@@ -69,14 +72,24 @@ export class Endpoint {
         this.#events.onConnectionEnd(connection);
         if (this.connection === connection) {
           this.#leave(connection);
-        } else if (this.isConnecting) {
+        } else if (this.#attempt === connection) {
+          this.#attempt = undefined;
           this.isConnecting = false;
           this.#pause();
           this.#events.onFailed(this, error ?? new Error("the connection was closed"));
         }
       },
     });
+    this.#attempt = connection;
     this.#events.onConnection(connection);
+  }
+
+  /** Gives up an attempt to connect: another endpoint was faster. No failure of this one. */
+  cancelConnect(): void {
+    const attempt = this.#attempt;
+    this.#attempt = undefined;
+    this.isConnecting = false;
+    attempt?.close("another endpoint was faster");
   }
 
   #leave(connection: ClientConnection): void {

@@ -5,15 +5,17 @@
 import type { HeaderBlock } from "../hpack/header-field.ts";
 import { isHeaderNameValid, isHeaderValueValid } from "../hpack/header-field.ts";
 import { messageHeadOf } from "../http2/message-head.ts";
+import { ErrorCode } from "../http2/protocol.ts";
 import type { Stream, StreamListener, StreamReset } from "../http2/stream.ts";
-import type { MemoryBudget } from "./memory-budget.ts";
-import type { Peer } from "./server-call.ts";
+import type { MemoryBudget } from "../http2/memory-budget.ts";
+import type { Peer } from "./handler.ts";
 
 const SEND_BYTES_HIGH = 65_536;
 
 /** Takes plain requests, complete with their bodies. */
 export type HttpRequestListener = (exchange: HttpExchange) => void;
 
+/** One plain request and its response. */
 export class HttpExchange implements StreamListener {
   readonly method: string;
   readonly path: string;
@@ -28,6 +30,7 @@ export class HttpExchange implements StreamListener {
   readonly #bodyBytesMax: number;
   readonly #memory: MemoryBudget;
   readonly #onRequest: HttpRequestListener;
+  readonly #onFailure: (error: unknown, path: string) => void;
   #body: Buffer[] = [];
   #bodyBytes = 0;
   #isDelivered = false;
@@ -37,7 +40,12 @@ export class HttpExchange implements StreamListener {
   constructor(
     stream: Stream,
     block: HeaderBlock,
-    options: { readonly bodyBytesMax: number; readonly peer: Peer; readonly memory: MemoryBudget },
+    options: {
+      readonly bodyBytesMax: number;
+      readonly peer: Peer;
+      readonly memory: MemoryBudget;
+      readonly onFailure: (error: unknown, path: string) => void;
+    },
     onRequest: HttpRequestListener,
   ) {
     const head = messageHeadOf(block);
@@ -49,6 +57,7 @@ export class HttpExchange implements StreamListener {
     this.#block = block;
     this.#bodyBytesMax = options.bodyBytesMax;
     this.#memory = options.memory;
+    this.#onFailure = options.onFailure;
     this.#onRequest = onRequest;
   }
 
@@ -73,7 +82,8 @@ export class HttpExchange implements StreamListener {
     const fields = [":status", String(status)];
     for (const [name, value] of Object.entries(headers)) {
       const lower = name.toLowerCase();
-      if (!isHeaderNameValid(lower) || lower.startsWith(":") || !isHeaderValueValid(value)) throw new TypeError(`not a header that can be sent: ${lower}`);
+      if (!isHeaderNameValid(lower) || lower.startsWith(":") || !isHeaderValueValid(value))
+        throw new TypeError(`not a header that can be sent: ${lower}`);
       fields.push(lower, value);
     }
     this.#headSent = true;
@@ -130,19 +140,30 @@ export class HttpExchange implements StreamListener {
   }
 
   onWritable(): void {
-    this.onDrain?.();
+    this.#run(this.onDrain);
   }
 
   onReset(_reset: StreamReset): void {
     this.#release();
-    this.onCancel?.();
+    this.#run(this.onCancel);
   }
 
   #deliver(): void {
     if (this.#isDelivered) return;
     this.#isDelivered = true;
     this.#memory.give(this.#bodyBytes);
-    this.#onRequest(this);
+    this.#run(() => this.#onRequest(this));
+  }
+
+  /** What a callback throws ends its exchange, not the connection. */
+  #run(callback: (() => void) | undefined): void {
+    try {
+      callback?.();
+    } catch (error) {
+      this.#onFailure(error, this.path);
+      if (this.#headSent) this.#stream.reset(ErrorCode.INTERNAL_ERROR);
+      else this.respond(500, {}, new Uint8Array(0));
+    }
   }
 
   #release(): void {

@@ -15,10 +15,12 @@ interface Waiter<Message> {
   reject(error: Error): void;
 }
 
+/** Received messages on their way to one reader. */
 export class Inbox<Message> implements AsyncIterator<Message, undefined> {
-  readonly #consumed: (bytes: number) => void;
+  readonly #consumed: (windowBytes: number, messageBytes: number) => void;
   readonly #onAbandoned: () => void;
   #messages: Message[] = [];
+  /** For each message, its bytes that the window still lacks, and all its bytes, in turn. */
   #bytes: number[] = [];
   #first = 0;
   #waiters: Waiter<Message>[] | undefined;
@@ -26,14 +28,14 @@ export class Inbox<Message> implements AsyncIterator<Message, undefined> {
   #isEnded = false;
   #error: Error | undefined;
 
-  /** consumed: so many bytes may be granted again. onAbandoned: the iterator was left before the end. */
-  constructor(consumed: (bytes: number) => void, onAbandoned: () => void) {
+  /** consumed: so many bytes may be granted again, of messages that were so long together. onAbandoned: the iterator was left before the end. */
+  constructor(consumed: (windowBytes: number, messageBytes: number) => void, onAbandoned: () => void) {
     this.#consumed = consumed;
     this.#onAbandoned = onAbandoned;
   }
 
-  /** Adds a message. Returns true if it was taken at once: then the caller grants its bytes, else they are granted when it is read. */
-  add(message: Message, bytes: number): boolean {
+  /** Adds a message. Returns true if it was taken at once: then the caller grants its bytes, else `consumed` tells when it is read. */
+  add(message: Message, windowBytes: number, messageBytes: number): boolean {
     if (this.#isEnded) return true;
     if (this.#listener !== undefined) {
       this.#listener.onMessage(message);
@@ -45,7 +47,7 @@ export class Inbox<Message> implements AsyncIterator<Message, undefined> {
       return true;
     }
     this.#messages.push(message);
-    this.#bytes.push(bytes);
+    this.#bytes.push(windowBytes, messageBytes);
     return false;
   }
 
@@ -54,13 +56,28 @@ export class Inbox<Message> implements AsyncIterator<Message, undefined> {
     if (this.#isEnded) return;
     this.#isEnded = true;
     this.#error = error;
-    if (error !== undefined) this.#drop();
+    if (error !== undefined) this.drop();
     this.#listener?.onEnd(error);
     for (const waiter of this.#waiters ?? []) {
       if (error === undefined) waiter.resolve({ value: undefined, done: true });
       else waiter.reject(error);
     }
     this.#waiters = undefined;
+  }
+
+  /** Drops what waits: nobody will read it. */
+  drop(): void {
+    if (this.#first === this.#messages.length) return;
+    let windowBytes = 0;
+    let messageBytes = 0;
+    for (let i = this.#first * 2; i < this.#bytes.length; i += 2) {
+      windowBytes += this.#bytes[i]!;
+      messageBytes += this.#bytes[i + 1]!;
+    }
+    this.#messages = [];
+    this.#bytes = [];
+    this.#first = 0;
+    this.#consumed(windowBytes, messageBytes);
   }
 
   /** Gives all messages, those that wait first, to a listener. */
@@ -83,13 +100,14 @@ export class Inbox<Message> implements AsyncIterator<Message, undefined> {
       this.#isEnded = true;
       this.#onAbandoned();
     }
-    this.#drop();
+    this.drop();
     return Promise.resolve({ value: undefined, done: true });
   }
 
   #shift(): Message {
     const message = this.#messages[this.#first]!;
-    const bytes = this.#bytes[this.#first]!;
+    const windowBytes = this.#bytes[this.#first * 2]!;
+    const messageBytes = this.#bytes[this.#first * 2 + 1]!;
     this.#first++;
     if (this.#first === this.#messages.length) {
       this.#messages = [];
@@ -97,19 +115,10 @@ export class Inbox<Message> implements AsyncIterator<Message, undefined> {
       this.#first = 0;
     } else if (this.#first >= 1024) {
       this.#messages.splice(0, this.#first);
-      this.#bytes.splice(0, this.#first);
+      this.#bytes.splice(0, this.#first * 2);
       this.#first = 0;
     }
-    this.#consumed(bytes);
+    this.#consumed(windowBytes, messageBytes);
     return message;
-  }
-
-  #drop(): void {
-    let bytes = 0;
-    for (let i = this.#first; i < this.#bytes.length; i++) bytes += this.#bytes[i]!;
-    this.#messages = [];
-    this.#bytes = [];
-    this.#first = 0;
-    if (bytes > 0) this.#consumed(bytes);
   }
 }

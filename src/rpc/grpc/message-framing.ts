@@ -6,7 +6,7 @@
 import type { Stream } from "../http2/stream.ts";
 import { COPIED_BYTES_MAX } from "../http2/output.ts";
 import { compress, decompress } from "./compression.ts";
-import type { MemoryBudget } from "./memory-budget.ts";
+import type { MemoryBudget } from "../http2/memory-budget.ts";
 import { RpcError, Status } from "./status.ts";
 
 const PREFIX_BYTES = 5;
@@ -18,6 +18,7 @@ export interface MessageSink {
   onMessage(bytes: Uint8Array, frameBytes: number): boolean;
 }
 
+/** Reads the messages of one stream. */
 export class MessageReader {
   /** True if the peer said grpc-encoding: gzip. */
   isCompressed = false;

@@ -7,11 +7,23 @@ import { HeaderName, type HeaderBlock } from "../hpack/header-field.ts";
 const NAME = /^[0-9a-z_.-]+$/;
 // Printable ASCII, with no blank at either end.
 const VALUE = /^(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?$/;
-const RESERVED: ReadonlySet<string> = new Set(["content-type", "te", "user-agent", "host", "content-length", "connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"]);
+const RESERVED: ReadonlySet<string> = new Set([
+  "content-type",
+  "te",
+  "user-agent",
+  "host",
+  "content-length",
+  "connection",
+  "transfer-encoding",
+  "upgrade",
+  "keep-alive",
+  "proxy-connection",
+]);
 
 /** What metadata can be made from. */
 export type MetadataInit = Metadata | Readonly<Record<string, string | Uint8Array | readonly (string | Uint8Array)[]>>;
 
+/** Names and values that travel with a call. */
 export class Metadata {
   /** Names and values as on the wire, in turn. */
   readonly #fields: string[] = [];
@@ -44,7 +56,8 @@ export class Metadata {
   /** Adds a value. Throws TypeError if it cannot be sent. */
   append(name: string, value: string | Uint8Array): void {
     const lower = name.toLowerCase();
-    if (!NAME.test(lower) || lower.startsWith("grpc-") || RESERVED.has(lower)) throw new TypeError(`not a name for metadata: ${JSON.stringify(name)}`);
+    if (!NAME.test(lower) || lower.startsWith("grpc-") || RESERVED.has(lower))
+      throw new TypeError(`not a name for metadata: ${JSON.stringify(name)}`);
     if (lower.endsWith("-bin") !== (typeof value !== "string")) {
       throw new TypeError(`${lower}: values are bytes if and only if the name ends in -bin`);
     }

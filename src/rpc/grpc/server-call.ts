@@ -10,75 +10,16 @@ import type { Stream, StreamListener, StreamReset } from "../http2/stream.ts";
 import type { Timed } from "./deadlines.ts";
 import { Inbox, type MessageListener } from "./inbox.ts";
 import { MessageReader, writeMessage, type MessageSink } from "./message-framing.ts";
-import { encodeBinaryValue, Metadata, type MetadataInit } from "./metadata.ts";
-import type { Method } from "./method.ts";
+import { Metadata, type MetadataInit } from "./metadata.ts";
+import type { DuplexStream, Peer, Registration } from "./handler.ts";
 import { requestHeadOf } from "./request-head.ts";
 import type { ServerSession } from "./server-session.ts";
-import { encodeStatusMessage, errorOfReset, RpcError, Status } from "./status.ts";
+import { errorOfReset, RpcError, Status } from "./status.ts";
+import { statusFields } from "./status-fields.ts";
 
 /** Data waiting on the stream, beyond which `send` says to wait. */
 const SEND_BYTES_HIGH = 65_536;
-/** A longer message would only risk the peer's header limit. */
-const STATUS_MESSAGE_MAX = 2048;
-
-/** A registered method with its handler. */
-export interface Registration {
-  // Requests and responses of one registration agree; the table of all of them cannot say so.
-  readonly method: Method<any, any>;
-  readonly handler: (first: any, call: any) => any;
-}
-
-/** What a handler can know and do about its call. */
-export interface CallContext {
-  readonly path: string;
-  /** What the client sent with the call. */
-  readonly metadata: Metadata;
-  /** Milliseconds left until the client's deadline; Infinity if it has none. */
-  readonly timeLeftMs: number;
-  /** Address and port of the client, and its certificate's owner if it was verified. */
-  readonly peer: Peer;
-  /** True once nobody waits for an answer: cancelled, deadline passed, connection lost. */
-  readonly isCancelled: boolean;
-  /** Aborted when the call is cancelled; its reason is an RpcError. */
-  readonly signal: AbortSignal;
-  /** Sent with the status. */
-  readonly trailers: Metadata;
-  /** Compress what is sent from now on, if the client accepts it. */
-  compress: boolean;
-  /** Runs once when the call is cancelled, at once if it already is. */
-  onCancel(callback: (reason: RpcError) => void): void;
-  /** Sends the response's head now, with metadata. It can be sent once, before the first message. */
-  sendMetadata(metadata: MetadataInit): void;
-}
-
-/** Who calls. */
-export interface Peer {
-  readonly address: string;
-  readonly port: number;
-  /** Under TLS: the subject's common name of a verified client certificate. */
-  readonly commonName: string | undefined;
-}
-
-/** The sending side of a streaming response. */
-export interface ResponseStream<Response> extends CallContext {
-  /** Sends a message. False: much waits already, better wait for `writable()`. After a cancellation it does nothing and returns false. */
-  send(message: Response): boolean;
-  /** Resolves when little waits. Rejects with the RpcError if the call is cancelled. */
-  writable(): Promise<void>;
-  /** Ends the call with OK. Not needed in handlers that return a promise. */
-  end(): void;
-  /** Ends the call with an error. */
-  fail(error: unknown): void;
-}
-
-/** The receiving side of a streaming request: iterate over it, or `listen`. Leaving an iteration early means that the rest is of no interest. */
-export interface RequestStream<Request> extends CallContext, AsyncIterable<Request> {
-  listen(listener: MessageListener<Request>): void;
-}
-
-/** Both sides. */
-export interface DuplexStream<Request, Response> extends RequestStream<Request>, ResponseStream<Response> {}
-
+/** A call of any kind; handlers see it through the interfaces of their kind. */
 export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStream<unknown, unknown> {
   compress = false;
   deadlineAtMs: number = Number.POSITIVE_INFINITY;
@@ -93,6 +34,7 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
   #isSettled = false;
   #cancellation: RpcError | undefined = undefined;
   #request: unknown = undefined;
+  #requestBytes = 0;
   #hasRequest = false;
   /** The handler has started and not ended; it ends with its promise, or with the call if it returned none. */
   #isHandling = false;
@@ -125,7 +67,10 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     const { kind } = this.#registration.method;
     if (kind === "clientStream" || kind === "bidi") {
       this.#inbox = new Inbox(
-        (bytes) => this.#stream.consumed(bytes),
+        (windowBytes, messageBytes) => {
+          this.#session.memory.give(messageBytes);
+          this.#stream.consumed(windowBytes);
+        },
         () => {},
       );
       if (end) this.#inbox.end(undefined);
@@ -148,8 +93,6 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
       this.#reject(new RpcError(Status.DEADLINE_EXCEEDED, "the request took too long to arrive"));
     }
   }
-
-  // ---- What the stream tells -----------------------------------------------------------------------------------------------------------
 
   onHeaders(_block: HeaderBlock, _end: boolean): void {
     // gRPC defines no trailers of requests: they only end the request.
@@ -177,8 +120,14 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
       return false;
     }
     if (this.#inbox !== undefined) {
-      if (!this.#inbox.add(message, frameBytes)) this.#deferred += frameBytes;
-      return !this.#isSettled;
+      try {
+        if (this.#inbox.add(message, frameBytes, bytes.length)) return !this.#isSettled;
+      } catch (error) {
+        this.fail(error);
+        return false;
+      }
+      this.#deferred += frameBytes;
+      return this.#hold(bytes.length);
     }
     if (this.#hasRequest) {
       this.#reject(new RpcError(Status.INTERNAL, "more than one message in the request"));
@@ -186,7 +135,33 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     }
     this.#hasRequest = true;
     this.#request = message;
-    return true;
+    this.#requestBytes = bytes.length;
+    return this.#hold(bytes.length);
+  }
+
+  /** Counts a message that waits for its handler, or for the end of its request. */
+  #hold(bytes: number): boolean {
+    if (this.#session.memory.take(bytes)) return true;
+    // What was not taken is given back with the rest: so it is taken in spite of the bound, for the moment.
+    this.#session.memory.takeAnyway(bytes);
+    this.#reject(new RpcError(Status.RESOURCE_EXHAUSTED, "too many messages wait at the same time"));
+    return false;
+  }
+
+  /** The handler's listener may throw: its failure is told, and nothing else disturbed. */
+  #endInbox(error: RpcError | undefined): void {
+    try {
+      this.#inbox?.end(error);
+    } catch (failure) {
+      this.#session.onHandlerFailure(failure, this.path);
+    }
+  }
+
+  #releaseRequest(): void {
+    this.#request = undefined;
+    if (this.#requestBytes === 0) return;
+    this.#session.memory.give(this.#requestBytes);
+    this.#requestBytes = 0;
   }
 
   onWritable(): void {
@@ -216,17 +191,15 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     if (!this.#reader.isBetweenMessages) {
       this.#reject(new RpcError(Status.INTERNAL, "the request ended within a message"));
     } else if (this.#inbox !== undefined) {
-      this.#inbox.end(undefined);
+      this.#endInbox(undefined);
     } else if (!this.#hasRequest) {
       this.#reject(new RpcError(Status.INTERNAL, "the request ended without a message"));
     } else {
       const request = this.#request;
-      this.#request = undefined;
+      this.#releaseRequest();
       this.#run(request);
     }
   }
-
-  // ---- The handler ---------------------------------------------------------------------------------------------------------------------
 
   #run(first: unknown): void {
     this.#isHandling = true;
@@ -300,8 +273,6 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     const template = this.#isGzip ? this.#session.compressedHead : this.#session.head;
     this.#stream.sendHeaders(template, metadata?.fields, false);
   }
-
-  // ---- What handlers use -----------------------------------------------------------------------------------------------------------------
 
   get path(): string {
     return this.#registration.method.path;
@@ -392,15 +363,8 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     return this.#inbox;
   }
 
-  // ---- The end ---------------------------------------------------------------------------------------------------------------------------
-
   #sendStatus(error: RpcError): void {
-    // An OK thrown as an error, or a code that is none, would confuse the client.
-    const code = Number.isInteger(error.code) && error.code > 0 ? error.code : Status.UNKNOWN;
-    const fields = ["grpc-status", String(code), "grpc-message", encodeStatusMessage(error.message.slice(0, STATUS_MESSAGE_MAX))];
-    if (error.details !== undefined) fields.push("grpc-status-details-bin", encodeBinaryValue(error.details));
-    if (error.metadata !== undefined) fields.push(...error.metadata.fields);
-    if (this.#trailers !== undefined) fields.push(...this.#trailers.fields);
+    const fields = statusFields(error, this.#trailers);
     if (this.#headSent) {
       this.#stream.end(undefined, fields);
     } else {
@@ -437,7 +401,9 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     const waiters = this.#writableWaiters;
     this.#writableWaiters = undefined;
     if (waiters !== undefined) for (const waiter of waiters) waiter.resolve();
-    this.#inbox?.end(error);
+    this.#releaseRequest();
+    this.#endInbox(error);
+    this.#inbox?.drop();
     if (!this.#returnedPromise) this.#onHandlerEnd();
   }
 }

@@ -2,14 +2,15 @@
 import { createHeaderTemplate, type HeaderTemplate } from "../hpack/encoder.ts";
 import type { HeaderBlock } from "../hpack/header-field.ts";
 import type { Connection } from "../http2/connection.ts";
-import { NOBODY } from "../http2/connection.ts";
+import { NOBODY } from "../http2/connection-events.ts";
 import type { Stream, StreamListener } from "../http2/stream.ts";
 import { ACCEPTED_ENCODINGS } from "./compression.ts";
 import type { Deadlines } from "./deadlines.ts";
 import { HttpExchange, type HttpRequestListener } from "./http-exchange.ts";
-import { MemoryBudget } from "./memory-budget.ts";
+import { MemoryBudget } from "../http2/memory-budget.ts";
 import { requestHeadOf } from "./request-head.ts";
-import { ServerCall, type Peer, type Registration } from "./server-call.ts";
+import type { Peer, Registration } from "./handler.ts";
+import { ServerCall } from "./server-call.ts";
 import { encodeStatusMessage, Status } from "./status.ts";
 
 const HEAD: readonly string[] = [":status", "200", "content-type", "application/grpc"];
@@ -32,6 +33,7 @@ export interface SessionOwner {
   onHandlerFailure(error: unknown, path: string): void;
 }
 
+/** What the calls of one connection share. */
 export class ServerSession {
   readonly head: HeaderTemplate = createHeaderTemplate(HEAD);
   readonly compressedHead: HeaderTemplate = createHeaderTemplate(COMPRESSED_HEAD);
@@ -120,7 +122,17 @@ export class ServerSession {
       stream.sendHeaders(createHeaderTemplate(NOT_GRPC_HEAD), undefined, true);
       return NOBODY;
     }
-    const exchange = new HttpExchange(stream, block, { bodyBytesMax: messageBytesMax, peer: this.peer, memory: this.memory }, onHttpRequest);
+    const exchange = new HttpExchange(
+      stream,
+      block,
+      {
+        bodyBytesMax: messageBytesMax,
+        peer: this.peer,
+        memory: this.memory,
+        onFailure: (error, path) => this.onHandlerFailure(error, path),
+      },
+      onHttpRequest,
+    );
     stream.listener = exchange;
     if (end) exchange.onData(NO_BYTES, 0, 0, true);
     return exchange;

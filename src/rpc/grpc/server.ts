@@ -5,26 +5,19 @@
 import type { Server as HttpServer } from "node:http";
 import { createServer, type AddressInfo, type ListenOptions, type Server as NetServer, type Socket } from "node:net";
 import { createServer as createTlsServer, TLSSocket, type TlsOptions } from "node:tls";
-import { Connection, type ConnectionEvents } from "../http2/connection.ts";
+import { Connection } from "../http2/connection.ts";
+import type { ConnectionEvents } from "../http2/connection-events.ts";
 import { ConnectionClock } from "../http2/connection-clock.ts";
 import { resolveLimits, sweepIntervalMs, type Http2Limits } from "../http2/limits.ts";
 import { ErrorCode } from "../http2/protocol.ts";
 import { Turn } from "../http2/turn.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { HttpRequestListener } from "./http-exchange.ts";
-import { MemoryBudget } from "./memory-budget.ts";
+import { MemoryBudget } from "../http2/memory-budget.ts";
 import type { Method, MethodKind } from "./method.ts";
 import { sniffProtocol } from "./protocol-sniffer.ts";
-import type { CallContext, DuplexStream, Peer, Registration, RequestStream, ResponseStream } from "./server-call.ts";
+import type { Handlers, Peer, Registration } from "./handler.ts";
 import { ServerSession, type SessionOwner } from "./server-session.ts";
-
-/** What handlers look like, for each kind of method. Those that return no promise although they stream keep the call open until its `end` or `fail`. */
-export interface Handlers<Request, Response> {
-  unary: (request: Request, call: CallContext) => Response | Promise<Response>;
-  serverStream: (request: Request, call: ResponseStream<Response>) => void | Promise<void>;
-  clientStream: (call: RequestStream<Request>) => Promise<Response>;
-  bidi: (call: DuplexStream<Request, Response>) => void | Promise<void>;
-}
 
 /** What a server can be told. */
 export interface RpcServerOptions {
@@ -43,9 +36,14 @@ export interface RpcServerOptions {
   readonly requestTimeoutMs?: number;
   /** The largest message received. Larger ones fail with RESOURCE_EXHAUSTED. Default 4 MiB. */
   readonly messageBytesMax?: number;
-  /** Memory for incomplete messages, of one connection and of all. Calls beyond fail with RESOURCE_EXHAUSTED. Defaults 32 MiB and 256 MiB. */
+  /**
+   * Memory for requests that are incomplete or not yet read by their handlers, of one connection and of all. Calls beyond fail with
+   * RESOURCE_EXHAUSTED. Defaults 32 MiB and 256 MiB.
+   */
   readonly connectionMemoryBytesMax?: number;
   readonly memoryBytesMax?: number;
+  /** Memory for responses that clients do not take, of all connections. Calls beyond are reset with ENHANCE_YOUR_CALM. Default 512 MiB. */
+  readonly sendMemoryBytesMax?: number;
   /** Takes the connections that do not speak HTTP/2. Not listening itself, it belongs to the caller. Without it they are closed. */
   readonly http1?: HttpServer;
   /** Takes HTTP/2 requests that are not gRPC. Without it they are answered with 415. */
@@ -54,12 +52,13 @@ export interface RpcServerOptions {
   readonly onHandlerFailure?: (error: unknown, path: string) => void;
 }
 
+/** A gRPC server. `add` methods, then `listen`; `close` settles always. */
 export class RpcServer {
   readonly #limits: Http2Limits;
   readonly #options: RpcServerOptions;
   readonly #registrations = new Map<string, Registration>();
   readonly #owner: SessionOwner;
-  readonly #turn = new Turn();
+  readonly #turn: Turn;
   readonly #connections = new Map<Connection, { readonly clock: ConnectionClock; readonly session: ServerSession }>();
   /** Sockets whose protocol is not yet known, with the time of their arrival. */
   readonly #undecided = new Map<Socket, number>();
@@ -73,6 +72,7 @@ export class RpcServer {
   constructor(options: RpcServerOptions = {}) {
     this.#options = options;
     this.#limits = resolveLimits(options.limits);
+    this.#turn = new Turn(options.sendMemoryBytesMax ?? 536_870_912);
     this.#owner = {
       registrations: this.#registrations,
       deadlines: new Deadlines({ keepsAlive: false }),
@@ -88,7 +88,10 @@ export class RpcServer {
   }
 
   /** Serves a method. Throws if its path is malformed or already served. */
-  add<Request, Response, Kind extends MethodKind>(method: Method<Request, Response, Kind>, handler: Handlers<Request, Response>[Kind]): this {
+  add<Request, Response, Kind extends MethodKind>(
+    method: Method<Request, Response, Kind>,
+    handler: Handlers<Request, Response>[Kind],
+  ): this {
     if (!/^\/[^/]+\/[^/]+$/.test(method.path)) throw new TypeError(`not a method's path: ${method.path}`);
     if (this.#registrations.has(method.path)) throw new TypeError(`served twice: ${method.path}`);
     this.#registrations.set(method.path, { method, handler: handler as Registration["handler"] });
@@ -105,7 +108,7 @@ export class RpcServer {
     return this.#owner.running;
   }
 
-  /** Bytes that incomplete messages hold. */
+  /** Bytes that incomplete and unread requests hold. */
   get memoryBytes(): number {
     return this.#owner.memory.bytes;
   }
@@ -114,7 +117,14 @@ export class RpcServer {
   listen(options: ListenOptions): Promise<AddressInfo | string> {
     if (this.#listener !== undefined) return Promise.reject(new Error("the server already listens"));
     const { tls } = this.#options;
-    const listener = tls === undefined ? createServer({ noDelay: true }) : createTlsServer({ handshakeTimeout: this.#limits.handshakeTimeoutMs, ...tls, ALPNProtocols: this.#options.http1 === undefined ? ["h2"] : ["h2", "http/1.1"] });
+    const listener =
+      tls === undefined
+        ? createServer({ noDelay: true })
+        : createTlsServer({
+            handshakeTimeout: this.#limits.handshakeTimeoutMs,
+            ...tls,
+            ALPNProtocols: this.#options.http1 === undefined ? ["h2"] : ["h2", "http/1.1"],
+          });
     this.#listener = listener;
     listener.maxConnections = this.#options.connectionsMax ?? 20_000;
     if (tls === undefined) {
@@ -133,8 +143,6 @@ export class RpcServer {
         listener.removeListener("error", onError);
         // Running out of file descriptors while accepting must not end the process.
         listener.on("error", () => {});
-        this.#sweep = setInterval(() => this.#checkTimeouts(), sweepIntervalMs(this.#limits, this.#owner.requestTimeoutMs));
-        this.#sweep.unref();
         resolve(listener.address()!);
       });
     });
@@ -178,6 +186,10 @@ export class RpcServer {
     if (this.#isClosing) {
       socket.destroy();
       return;
+    }
+    if (this.#sweep === undefined) {
+      this.#sweep = setInterval(() => this.#checkTimeouts(), sweepIntervalMs(this.#limits, this.#owner.requestTimeoutMs));
+      this.#sweep.unref();
     }
     if (socket instanceof TLSSocket && socket.alpnProtocol === "http/1.1") {
       this.#toHttp1(socket, undefined);

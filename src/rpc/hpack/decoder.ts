@@ -21,6 +21,7 @@ interface Remembered {
 /** Scratch for Huffman strings: nothing outlives one call. */
 let scratch: Buffer = Buffer.allocUnsafeSlow(1024);
 
+/** Decodes the header blocks of one connection. */
 export class HpackDecoder {
   /** Why the last call of `decode` returned undefined. */
   error = "";

@@ -40,6 +40,7 @@ export function encodedBytesMax(fields: readonly string[]): number {
   return bytes;
 }
 
+/** Encodes the header blocks of one connection. */
 export class HpackEncoder {
   /** Changes with each change of the table. */
   version = 0;

@@ -38,9 +38,26 @@ test("The RFC's examples of single representations decode (RFC 7541 C.2)", () =>
 });
 
 const REQUESTS: readonly [string, string][][] = [
-  [[":method", "GET"], [":scheme", "http"], [":path", "/"], [":authority", "www.example.com"]],
-  [[":method", "GET"], [":scheme", "http"], [":path", "/"], [":authority", "www.example.com"], ["cache-control", "no-cache"]],
-  [[":method", "GET"], [":scheme", "https"], [":path", "/index.html"], [":authority", "www.example.com"], ["custom-key", "custom-value"]],
+  [
+    [":method", "GET"],
+    [":scheme", "http"],
+    [":path", "/"],
+    [":authority", "www.example.com"],
+  ],
+  [
+    [":method", "GET"],
+    [":scheme", "http"],
+    [":path", "/"],
+    [":authority", "www.example.com"],
+    ["cache-control", "no-cache"],
+  ],
+  [
+    [":method", "GET"],
+    [":scheme", "https"],
+    [":path", "/index.html"],
+    [":authority", "www.example.com"],
+    ["custom-key", "custom-value"],
+  ],
 ];
 
 for (const [name, blocks] of [
@@ -59,15 +76,28 @@ for (const [name, blocks] of [
 ] as const) {
   test(`The RFC's requests ${name} decode`, () => {
     const decoder = newDecoder();
-    assert.deepEqual(blocks.map((hex) => pairs(decodeHex(decoder, hex))), REQUESTS);
+    assert.deepEqual(
+      blocks.map((hex) => pairs(decodeHex(decoder, hex))),
+      REQUESTS,
+    );
     assert.equal(decoder.tableBytes, 164);
     assert.equal(decoder.tableLength, 3);
   });
 }
 
 const RESPONSES: readonly [string, string][][] = [
-  [[":status", "302"], ["cache-control", "private"], ["date", "Mon, 21 Oct 2013 20:13:21 GMT"], ["location", "https://www.example.com"]],
-  [[":status", "307"], ["cache-control", "private"], ["date", "Mon, 21 Oct 2013 20:13:21 GMT"], ["location", "https://www.example.com"]],
+  [
+    [":status", "302"],
+    ["cache-control", "private"],
+    ["date", "Mon, 21 Oct 2013 20:13:21 GMT"],
+    ["location", "https://www.example.com"],
+  ],
+  [
+    [":status", "307"],
+    ["cache-control", "private"],
+    ["date", "Mon, 21 Oct 2013 20:13:21 GMT"],
+    ["location", "https://www.example.com"],
+  ],
   [
     [":status", "200"],
     ["cache-control", "private"],
@@ -98,7 +128,10 @@ for (const [name, blocks] of [
 ] as const) {
   test(`The RFC's responses ${name} decode, with evictions from a table of 256 bytes`, () => {
     const decoder = newDecoder(256);
-    assert.deepEqual(blocks.map((hex) => pairs(decodeHex(decoder, hex))), RESPONSES);
+    assert.deepEqual(
+      blocks.map((hex) => pairs(decodeHex(decoder, hex))),
+      RESPONSES,
+    );
     assert.equal(decoder.tableBytes, 215);
     assert.equal(decoder.tableLength, 3);
   });
@@ -140,7 +173,10 @@ test("A repeated block is the same object until the table changes", () => {
   const first = decodeHex(decoder, "be82");
   assert.equal(decodeHex(decoder, "be82"), first);
   decodeHex(decoder, "4001630164");
-  assert.deepEqual(pairs(decodeHex(decoder, "be82")), [["c", "d"], [":method", "GET"]]);
+  assert.deepEqual(pairs(decodeHex(decoder, "be82")), [
+    ["c", "d"],
+    [":method", "GET"],
+  ]);
 });
 
 test("An entry larger than the table empties it", () => {
@@ -225,7 +261,10 @@ test("A template's bytes are kept once they only name table entries, and written
   for (let i = 0; i < 3; i++) {
     const bytes = write();
     lengths.push(bytes.length);
-    assert.deepEqual(pairs(decoder.decode(bytes, 0, bytes.length)), [[":status", "200"], ["content-type", "application/grpc"]]);
+    assert.deepEqual(pairs(decoder.decode(bytes, 0, bytes.length)), [
+      [":status", "200"],
+      ["content-type", "application/grpc"],
+    ]);
   }
   assert.ok(lengths[0]! > 2);
   assert.deepEqual(lengths.slice(1), [2, 2]);
@@ -234,12 +273,24 @@ test("A template's bytes are kept once they only name table entries, and written
     decoder.decode(bytes, 0, bytes.length);
   }
   const bytes = write();
-  assert.deepEqual(pairs(decoder.decode(bytes, 0, bytes.length)), [[":status", "200"], ["content-type", "application/grpc"]]);
+  assert.deepEqual(pairs(decoder.decode(bytes, 0, bytes.length)), [
+    [":status", "200"],
+    ["content-type", "application/grpc"],
+  ]);
 });
 
 test("Credentials are never indexed, and what differs from call to call never enters the table", () => {
   const encoder = new HpackEncoder();
-  for (let i = 0; i < 3; i++) encode(encoder, [["authorization", "secret"], ["grpc-timeout", "1S"], ["trace-bin", "AA"]], true);
+  for (let i = 0; i < 3; i++)
+    encode(
+      encoder,
+      [
+        ["authorization", "secret"],
+        ["grpc-timeout", "1S"],
+        ["trace-bin", "AA"],
+      ],
+      true,
+    );
   assert.equal(encoder.tableLength, 0);
   assert.equal(encode(encoder, [["authorization", "secret"]])[0]! & 0xf0, 0x10);
 });

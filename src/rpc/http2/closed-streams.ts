@@ -8,6 +8,7 @@ const REMEMBERED = 256;
 /** What is known of a stream that is not open. */
 export type ClosedStream = "ended" | "reset" | "skipped" | "forgotten";
 
+/** The streams of one connection that ended lately. */
 export class ClosedStreams {
   /** At the place of an id, modulo the length: twice the id, plus one if we reset it. */
   #ring: Float64Array | undefined;

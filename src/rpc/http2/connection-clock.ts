@@ -8,6 +8,7 @@ import { ErrorCode } from "./protocol.ts";
 /** The second GOAWAY of a draining server does not wait longer for the answer to its PING. */
 const DRAIN_PING_MS = 2000;
 
+/** Watches over the timeouts of one connection. */
 export class ConnectionClock {
   readonly #connection: Connection;
   readonly #startedAtMs: number;

@@ -12,36 +12,25 @@ import { Http2Error } from "./errors.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { FrameRules } from "./frame-rules.ts";
 import type { Http2Limits } from "./limits.ts";
-import { CLIENT_PREFACE, ErrorCode, errorCodeName, HEADER_TABLE_BYTES_DEFAULT, Setting, STREAM_ID_MAX, WINDOW_BYTES_DEFAULT } from "./protocol.ts";
+import {
+  CLIENT_PREFACE,
+  ErrorCode,
+  errorCodeName,
+  HEADER_TABLE_BYTES_DEFAULT,
+  Setting,
+  STREAM_ID_MAX,
+  WINDOW_BYTES_DEFAULT,
+} from "./protocol.ts";
+import { ReceiveWindow } from "./receive-window.ts";
 import { Sender } from "./sender.ts";
+import { NOBODY, type ConnectionEvents } from "./connection-events.ts";
 import { Stream, type StreamListener, type StreamReset } from "./stream.ts";
 import type { Turn } from "./turn.ts";
 
 /** Data for a peer that no longer reads is drained for so long, so that our GOAWAY is not lost to a TCP reset. */
 const LINGER_MS = 500;
 
-/** What a connection tells its server or client. */
-export interface ConnectionEvents {
-  /** Server: a well-formed request head opened a stream. Returns who listens to it. */
-  onRequest(stream: Stream, block: HeaderBlock, end: boolean): StreamListener;
-  /** Client: the peer's settings arrived or changed; calls may start. */
-  onReady(): void;
-  /** Client: the peer wants no new streams on this connection. */
-  onGoaway(code: number, reason: string): void;
-  /** A stream has ended: there is room for another. */
-  onStreamEnd(stream: Stream): void;
-  /** No streams can be opened or continued any more. Once. `error` is undefined after an orderly close. */
-  onEnd(error: Http2Error | undefined): void;
-}
-
-/** Listens to a stream for which nobody cares any more. */
-export const NOBODY: StreamListener = {
-  onHeaders() {},
-  onData() {},
-  onWritable() {},
-  onReset() {},
-};
-
+/** One connection. Made when the socket is connected, for a server behind the preface; it sends its settings at once. */
 export class Connection {
   readonly socket: Socket;
   readonly isServer: boolean;
@@ -50,14 +39,13 @@ export class Connection {
   readonly decoder: HpackDecoder;
   readonly streams: Map<number, Stream> = new Map();
   readonly closedStreams: ClosedStreams = new ClosedStreams();
+  readonly receiveWindow: ReceiveWindow;
   readonly controlBudget: AbuseBudget;
   readonly resetBudget: AbuseBudget;
-  /** Any data of the layer above, such as the calls of this connection. */
-  context: unknown = undefined;
   /** The highest stream that the peer opened (server), or that we opened (client). */
   lastStreamId = 0;
   /** The peer's SETTINGS_MAX_CONCURRENT_STREAMS. */
-  peerStreamsMax = 100;
+  peerStreamsMax: number = STREAM_ID_MAX;
   isClosed = false;
   /** No new streams: we or the peer sent GOAWAY. */
   isDraining = false;
@@ -72,8 +60,6 @@ export class Connection {
   readonly #events: ConnectionEvents;
   readonly #turn: Turn;
   readonly #reader: FrameReader;
-  #receiveWindow: number;
-  #ungranted = 0;
   /** Streams start with this until the peer has acknowledged our settings: it may not know ours before. */
   #streamWindow: number;
   #isDirty = false;
@@ -97,12 +83,12 @@ export class Connection {
     this.controlBudget = new AbuseBudget(limits.controlFramesBurst, limits.controlFramesPerSecond);
     this.resetBudget = new AbuseBudget(limits.resetsBurst, limits.resetsPerSecond);
     this.decoder = new HpackDecoder({ tableBytesMax: limits.headerTableBytesMax, listBytesMax: limits.headerListBytesMax });
-    this.sender = new Sender(socket, this.#turn.pool, limits, this.controlBudget, {
+    this.sender = new Sender(socket, this.#turn, limits, this.controlBudget, {
       onDirty: () => this.#onDirty(),
       onLocalEnd: (stream) => this.onLocalEnd(stream),
       onQueueFull: (stream) => this.failStream(stream, ErrorCode.ENHANCE_YOUR_CALM, "more data waits to be sent than the limit"),
     });
-    this.#receiveWindow = limits.connectionWindowBytes;
+    this.receiveWindow = new ReceiveWindow(limits);
     this.#streamWindow = Math.max(WINDOW_BYTES_DEFAULT, limits.streamWindowBytes);
     this.#reader = new FrameReader(new FrameRules(this), limits.frameBytesMax);
     socket.setNoDelay(true);
@@ -113,8 +99,6 @@ export class Connection {
     socket.on("close", () => this.#lose(undefined));
     this.#greet();
   }
-
-  // ---- What the layer above does -------------------------------------------------------------------------------------------------
 
   /** Takes bytes from the socket. Called by the listener too, with what it read to recognise the protocol. */
   receive(chunk: Buffer): void {
@@ -182,8 +166,6 @@ export class Connection {
     this.#isDirty = false;
   }
 
-  // ---- What the streams and the sender do -------------------------------------------------------------------------------------------
-
   /** Resets a stream from our side; its listener is not told. */
   resetStream(stream: Stream, code: number): void {
     if (stream.isClosed || this.isClosed) return;
@@ -220,7 +202,7 @@ export class Connection {
   onConsumed(stream: Stream, bytes: number): void {
     if (bytes === 0 || this.isClosed || stream.isClosed) return;
     stream.unconsumed -= bytes;
-    this.grantConnection(bytes);
+    this.onRead(bytes);
     if (stream.remoteEnded) return;
     stream.ungranted += bytes;
     if (stream.ungranted * 2 < this.limits.streamWindowBytes) return;
@@ -229,21 +211,16 @@ export class Connection {
     stream.ungranted = 0;
   }
 
-  // ---- What the frame rules do ------------------------------------------------------------------------------------------------------
-
-  /** A DATA frame of so many bytes, padding included, came for the connection. False: it broke the window. */
-  takeFromWindow(bytes: number): boolean {
-    this.#receiveWindow -= bytes;
-    return this.#receiveWindow >= 0;
+  /** So many bytes were read, or will never be. */
+  onRead(bytes: number): void {
+    this.receiveWindow.read(bytes);
+    this.grant();
   }
 
-  /** So many bytes were consumed: the connection may receive as many more. */
-  grantConnection(bytes: number): void {
-    this.#ungranted += bytes;
-    if (this.#ungranted * 2 < this.limits.connectionWindowBytes) return;
-    this.sender.windowUpdate(0, this.#ungranted);
-    this.#receiveWindow += this.#ungranted;
-    this.#ungranted = 0;
+  /** Grants the connection what it may receive again. */
+  grant(): void {
+    const bytes = this.receiveWindow.grant();
+    if (bytes > 0 && !this.isClosed) this.sender.windowUpdate(0, bytes);
   }
 
   /** Server: the peer opens a stream with a well-formed head. */
@@ -312,15 +289,17 @@ export class Connection {
     return false;
   }
 
-  // ---- Life -------------------------------------------------------------------------------------------------------------------------
-
   /** True while a frame or a header block is incomplete. */
   get isInFrame(): boolean {
     return this.isInBlock || this.#reader.isInFrame;
   }
 
   closeIfDrained(): void {
-    if (this.isDraining && this.streams.size === 0 && (!this.isServer || this.#finalStreamId !== STREAM_ID_MAX || this.#pings.length === 0)) {
+    if (
+      this.isDraining &&
+      this.streams.size === 0 &&
+      (!this.isServer || this.#finalStreamId !== STREAM_ID_MAX || this.#pings.length === 0)
+    ) {
       this.close(ErrorCode.NO_ERROR, "");
     }
   }
@@ -375,7 +354,7 @@ export class Connection {
     if (this.isServer) this.closedStreams.add(stream.id, resetByUs);
     if (stream.queue !== undefined) this.sender.forget(stream);
     if (stream.unconsumed > 0) {
-      this.grantConnection(stream.unconsumed);
+      this.onRead(stream.unconsumed);
       stream.unconsumed = 0;
     }
     this.#events.onStreamEnd(stream);
@@ -415,12 +394,13 @@ export class Connection {
     this.isDraining = true;
     this.#reader.stop();
     const code = error?.code ?? ErrorCode.NO_ERROR;
-    const reason = error === undefined ? "the connection was closed" : error.by === "peer" ? `the peer said ${errorCodeName(code)}` : error.message;
+    const reason =
+      error === undefined ? "the connection was closed" : error.by === "peer" ? `the peer said ${errorCodeName(code)}` : error.message;
     const streams = [...this.streams.values()];
     this.streams.clear();
     for (const stream of streams) {
       stream.isClosed = true;
-      stream.queue = undefined;
+      this.sender.forget(stream);
       this.#events.onStreamEnd(stream);
       stream.listener.onReset({ code, by, unprocessed: false, reason });
     }

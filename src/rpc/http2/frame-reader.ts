@@ -12,6 +12,7 @@ export interface FrameSink {
   onFrameTooLarge(type: number, streamId: number, length: number): void;
 }
 
+/** Cuts the bytes of one connection into frames. */
 export class FrameReader {
   readonly #sink: FrameSink;
   readonly #frameBytesMax: number;

@@ -23,6 +23,7 @@ import type { Stream } from "./stream.ts";
 
 const EMPTY: Buffer = Buffer.alloc(0);
 
+/** Applies the rules to the frames of one connection. */
 export class FrameRules implements FrameSink {
   readonly #connection: Connection;
   /** A header block whose END_HEADERS has not come: its stream (0: none), flags, fragments. */
@@ -100,7 +101,8 @@ export class FrameRules implements FrameSink {
     const connection = this.#connection;
     const length = end - start;
     const stream = connection.streams.get(streamId);
-    if (!connection.takeFromWindow(length)) return connection.fail(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window");
+    if (!connection.receiveWindow.take(length))
+      return connection.fail(ErrorCode.FLOW_CONTROL_ERROR, "more data than the connection's window");
     if ((flags & FLAG_PADDED) !== 0) {
       const padding = length === 0 ? 1 : source[start]! + 1;
       if (padding > length) return connection.fail(ErrorCode.PROTOCOL_ERROR, "padding longer than the frame");
@@ -108,21 +110,22 @@ export class FrameRules implements FrameSink {
       start++;
     }
     if (stream === undefined) {
-      connection.grantConnection(length);
+      connection.onRead(length);
       return this.#onClosedStream(streamId);
     }
     const last = (flags & FLAG_END_STREAM) !== 0;
     stream.receiveWindow -= length;
     if (stream.receiveWindow < 0) {
-      connection.grantConnection(length);
+      connection.onRead(length);
       return this.#resetForError(stream, ErrorCode.FLOW_CONTROL_ERROR, "more data than the stream's window");
     }
     if (stream.remoteEnded || !stream.headReceived) {
-      connection.grantConnection(length);
+      connection.onRead(length);
       const code = stream.remoteEnded ? ErrorCode.STREAM_CLOSED : ErrorCode.PROTOCOL_ERROR;
       return this.#resetForError(stream, code, "data outside of the message");
     }
     stream.unconsumed += length;
+    connection.grant();
     const padding = length - (end - start);
     if (padding > 0) stream.consumed(padding);
     if (end === start && !last && !this.#pay()) return false;
@@ -223,7 +226,8 @@ export class FrameRules implements FrameSink {
       const problem = responseProblem(head);
       if (problem !== "") return this.#resetForError(stream, ErrorCode.PROTOCOL_ERROR, problem);
       // Informational responses are no response yet.
-      if (head.status < 200) return last ? this.#resetForError(stream, ErrorCode.PROTOCOL_ERROR, "the stream ends before a response") : this.#pay();
+      if (head.status < 200)
+        return last ? this.#resetForError(stream, ErrorCode.PROTOCOL_ERROR, "the stream ends before a response") : this.#pay();
       stream.headReceived = true;
       stream.contentLeft = last ? -1 : head.contentLength;
     }
@@ -273,7 +277,9 @@ export class FrameRules implements FrameSink {
     const increment = source.readUInt32BE(start) & 0x7fff_ffff;
     if (streamId === 0) {
       if (increment === 0) return connection.fail(ErrorCode.PROTOCOL_ERROR, "WINDOW_UPDATE of 0");
-      return connection.sender.grantConnection(increment) || connection.fail(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window overflows");
+      return (
+        connection.sender.grantConnection(increment) || connection.fail(ErrorCode.FLOW_CONTROL_ERROR, "the connection's window overflows")
+      );
     }
     const stream = connection.streams.get(streamId);
     if (stream === undefined) {
@@ -319,7 +325,8 @@ export class FrameRules implements FrameSink {
           initialWindow = value;
           break;
         case Setting.maxFrameSize:
-          if (value < FRAME_BYTES_DEFAULT || value > FRAME_BYTES_MAX) return connection.fail(ErrorCode.PROTOCOL_ERROR, "a wrong MAX_FRAME_SIZE");
+          if (value < FRAME_BYTES_DEFAULT || value > FRAME_BYTES_MAX)
+            return connection.fail(ErrorCode.PROTOCOL_ERROR, "a wrong MAX_FRAME_SIZE");
           break;
         case Setting.maxHeaderListSize:
           connection.sender.headerListBytesMax = value;

@@ -8,9 +8,12 @@
 export interface Http2Limits {
   /** Streams that the peer may have open at once (SETTINGS_MAX_CONCURRENT_STREAMS). More are refused with REFUSED_STREAM. */
   readonly concurrentStreamsMax: number;
-  /** What we accept before we grant more, per stream and per connection. The latter bounds what a connection can make us hold unread. */
+  /** What we accept before we grant more: per stream, until it is read. */
   readonly streamWindowBytes: number;
+  /** The same per connection, but granted again as it arrives, so that a stream that nobody reads does not stop the others. */
   readonly connectionWindowBytes: number;
+  /** Unread data of a connection beyond which its window shrinks. With connectionWindowBytes it bounds what a connection can make us hold unread. */
+  readonly unreadBytesMax: number;
   /** The largest frame accepted (SETTINGS_MAX_FRAME_SIZE). Larger ones end the connection with FRAME_SIZE_ERROR. */
   readonly frameBytesMax: number;
   /** The dynamic table of the peer's encoder (SETTINGS_HEADER_TABLE_SIZE). */
@@ -33,7 +36,7 @@ export interface Http2Limits {
   /** Waiting to be written to the socket. Beyond the first, data waits in its stream; beyond the second a server stops reading and a client ends the connection. */
   readonly outputBytesHigh: number;
   readonly outputBytesMax: number;
-  /** Data waiting in all streams of a connection for the peer's windows. Beyond it, streams that send more are reset with ENHANCE_YOUR_CALM. */
+  /** Data waiting in all streams of a connection for windows or socket. Beyond it, streams that send more are reset with ENHANCE_YOUR_CALM. */
   readonly sendQueueBytesMax: number;
   /** From the first byte to the peer's SETTINGS, and from ours to their acknowledgement. */
   readonly handshakeTimeoutMs: number;
@@ -53,9 +56,10 @@ export interface Http2Limits {
 
 /** The defaults, for both roles. */
 export const HTTP2_LIMITS: Http2Limits = {
-  concurrentStreamsMax: 256,
+  concurrentStreamsMax: 1000,
   streamWindowBytes: 262_144,
   connectionWindowBytes: 1_048_576,
+  unreadBytesMax: 8_388_608,
   frameBytesMax: 16_384,
   headerTableBytesMax: 4096,
   headerListBytesMax: 16_384,
@@ -65,7 +69,7 @@ export const HTTP2_LIMITS: Http2Limits = {
   controlFramesPerSecond: 200,
   resetsBurst: 500,
   resetsPerSecond: 100,
-  outputBytesHigh: 262_144,
+  outputBytesHigh: 131_072,
   outputBytesMax: 4_194_304,
   sendQueueBytesMax: 67_108_864,
   handshakeTimeoutMs: 10_000,
@@ -102,9 +106,19 @@ export function resolveLimits(given: Partial<Http2Limits> | undefined): Http2Lim
 
 /** How often to look at timeouts, those of the limits and one more. */
 export function sweepIntervalMs(limits: Http2Limits, timeoutMs = 0): number {
-  const { handshakeTimeoutMs, frameTimeoutMs, writeTimeoutMs, windowTimeoutMs, keepaliveTimeMs, keepaliveTimeoutMs, idleTimeoutMs } = limits;
+  const { handshakeTimeoutMs, frameTimeoutMs, writeTimeoutMs, windowTimeoutMs, keepaliveTimeMs, keepaliveTimeoutMs, idleTimeoutMs } =
+    limits;
   let least = 4000;
-  for (const ms of [handshakeTimeoutMs, frameTimeoutMs, writeTimeoutMs, windowTimeoutMs, keepaliveTimeMs, keepaliveTimeoutMs, idleTimeoutMs, timeoutMs]) {
+  for (const ms of [
+    handshakeTimeoutMs,
+    frameTimeoutMs,
+    writeTimeoutMs,
+    windowTimeoutMs,
+    keepaliveTimeMs,
+    keepaliveTimeoutMs,
+    idleTimeoutMs,
+    timeoutMs,
+  ]) {
     if (ms > 0 && ms < least) least = ms;
   }
   return Math.max(5, Math.floor(least / 4));

@@ -38,6 +38,7 @@ export class ChunkPool {
 
 const NO_BUFFER: Buffer = Buffer.alloc(0);
 
+/** The frames that wait for one socket. */
 export class Output {
   /** The chunk in which the next frame is built. Call `reserve` first. */
   buffer: Buffer = NO_BUFFER;

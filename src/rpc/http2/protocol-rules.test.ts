@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { frame, grpcMessage, number32, RawPeer, settingsPayload } from "../test/raw-peer.ts";
-import { startServer, until } from "../test/server.ts";
+import { Chat, startServer, until } from "../test/server.ts";
 import { CLIENT_PREFACE, ErrorCode, errorCodeName, FrameType, Setting } from "./protocol.ts";
 
 const { data, headers, priority, rstStream, settings, pushPromise, ping, goaway, windowUpdate, continuation } = FrameType;
@@ -24,7 +24,10 @@ const CONNECTION_ERRORS: readonly (readonly [string, number, (peer: RawPeer) => 
   [
     "a stream id lower than one before (5.1.1)",
     ErrorCode.PROTOCOL_ERROR,
-    (peer) => [frame(headers, END_HEADERS, 5, peer.request("/test.Raw/Count")), frame(headers, END_HEADERS, 3, peer.request("/test.Raw/Count"))],
+    (peer) => [
+      frame(headers, END_HEADERS, 5, peer.request("/test.Raw/Count")),
+      frame(headers, END_HEADERS, 3, peer.request("/test.Raw/Count")),
+    ],
   ],
   [
     "HEADERS on a stream that has ended (5.1)",
@@ -32,8 +35,16 @@ const CONNECTION_ERRORS: readonly (readonly [string, number, (peer: RawPeer) => 
     (peer) => [...call(peer), frame(headers, END_HEADERS | END_STREAM, 1, peer.request("/test.Raw/Echo"))],
   ],
   ["DATA on a stream that has ended (5.1)", ErrorCode.STREAM_CLOSED, (peer) => [...call(peer), frame(data, 0, 1, [1])]],
-  ["a frame of another stream within a header block (6.10)", ErrorCode.PROTOCOL_ERROR, () => [frame(headers, 0, 1, [0x82]), frame(ping, 0, 0, new Uint8Array(8))]],
-  ["CONTINUATION of another stream (6.10)", ErrorCode.PROTOCOL_ERROR, () => [frame(headers, 0, 1, [0x82]), frame(continuation, 4, 3, [0x82])]],
+  [
+    "a frame of another stream within a header block (6.10)",
+    ErrorCode.PROTOCOL_ERROR,
+    () => [frame(headers, 0, 1, [0x82]), frame(ping, 0, 0, new Uint8Array(8))],
+  ],
+  [
+    "CONTINUATION of another stream (6.10)",
+    ErrorCode.PROTOCOL_ERROR,
+    () => [frame(headers, 0, 1, [0x82]), frame(continuation, 4, 3, [0x82])],
+  ],
   ["CONTINUATION without HEADERS (6.10)", ErrorCode.PROTOCOL_ERROR, () => [frame(continuation, END_HEADERS, 1, [0x82])]],
   ["a malformed header block (4.3)", ErrorCode.COMPRESSION_ERROR, () => [frame(headers, END_HEADERS, 1, [0x80])]],
   ["PRIORITY on stream 0 (6.3)", ErrorCode.PROTOCOL_ERROR, () => [frame(priority, 0, 0, new Uint8Array(5))]],
@@ -44,8 +55,16 @@ const CONNECTION_ERRORS: readonly (readonly [string, number, (peer: RawPeer) => 
   ["SETTINGS of a wrong length (6.5)", ErrorCode.FRAME_SIZE_ERROR, () => [frame(settings, 0, 0, [1, 2, 3])]],
   ["an acknowledgement with settings (6.5)", ErrorCode.FRAME_SIZE_ERROR, () => [frame(settings, 1, 0, settingsPayload(1, 1))]],
   ["ENABLE_PUSH of 2 (6.5.2)", ErrorCode.PROTOCOL_ERROR, () => [frame(settings, 0, 0, settingsPayload(Setting.enablePush, 2))]],
-  ["a window of 2^31 (6.5.2)", ErrorCode.FLOW_CONTROL_ERROR, () => [frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0x8000_0000))]],
-  ["a frame size of 16,383 (6.5.2)", ErrorCode.PROTOCOL_ERROR, () => [frame(settings, 0, 0, settingsPayload(Setting.maxFrameSize, 16_383))]],
+  [
+    "a window of 2^31 (6.5.2)",
+    ErrorCode.FLOW_CONTROL_ERROR,
+    () => [frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0x8000_0000))],
+  ],
+  [
+    "a frame size of 16,383 (6.5.2)",
+    ErrorCode.PROTOCOL_ERROR,
+    () => [frame(settings, 0, 0, settingsPayload(Setting.maxFrameSize, 16_383))],
+  ],
   ["a frame size of 2^24 (6.5.2)", ErrorCode.PROTOCOL_ERROR, () => [frame(settings, 0, 0, settingsPayload(Setting.maxFrameSize, 1 << 24))]],
   ["PUSH_PROMISE from a client (8.4)", ErrorCode.PROTOCOL_ERROR, () => [frame(pushPromise, END_HEADERS, 1, number32(2))]],
   ["PING on a stream (6.7)", ErrorCode.PROTOCOL_ERROR, () => [frame(ping, 0, 1, new Uint8Array(8))]],
@@ -55,11 +74,19 @@ const CONNECTION_ERRORS: readonly (readonly [string, number, (peer: RawPeer) => 
   ["WINDOW_UPDATE of 0 for the connection (6.9)", ErrorCode.PROTOCOL_ERROR, () => [frame(windowUpdate, 0, 0, number32(0))]],
   ["WINDOW_UPDATE of a wrong length (6.9)", ErrorCode.FRAME_SIZE_ERROR, () => [frame(windowUpdate, 0, 0, [1])]],
   ["WINDOW_UPDATE on an idle stream (5.1)", ErrorCode.PROTOCOL_ERROR, () => [frame(windowUpdate, 0, 7, number32(1))]],
-  ["a window of the connection beyond 2^31 - 1 (6.9.1)", ErrorCode.FLOW_CONTROL_ERROR, () => [frame(windowUpdate, 0, 0, number32(0x7fff_ffff))]],
+  [
+    "a window of the connection beyond 2^31 - 1 (6.9.1)",
+    ErrorCode.FLOW_CONTROL_ERROR,
+    () => [frame(windowUpdate, 0, 0, number32(0x7fff_ffff))],
+  ],
   [
     "a stream's window beyond 2^31 - 1 by settings (6.9.2)",
     ErrorCode.FLOW_CONTROL_ERROR,
-    (peer) => [open(peer), frame(windowUpdate, 0, 1, number32(1000)), frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0x7fff_ffff))],
+    (peer) => [
+      open(peer),
+      frame(windowUpdate, 0, 1, number32(1000)),
+      frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0x7fff_ffff)),
+    ],
   ],
   ["a frame larger than allowed (4.2)", ErrorCode.FRAME_SIZE_ERROR, (peer) => [open(peer), frame(data, 0, 1, new Uint8Array(16_385))]],
 ];
@@ -86,26 +113,66 @@ for (const [name, code, parts] of CONNECTION_ERRORS) {
 const STREAM_ERRORS: readonly (readonly [string, number, (peer: RawPeer) => Uint8Array[]])[] = [
   ["DATA behind the end (5.1)", ErrorCode.STREAM_CLOSED, (peer) => [...hang(peer), frame(data, 0, 1, [1])]],
   ["HEADERS behind the end (5.1)", ErrorCode.STREAM_CLOSED, (peer) => [...hang(peer), frame(headers, 5, 1, peer.block("x-a", "b"))]],
-  ["trailers that do not end the stream (8.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [open(peer), frame(headers, END_HEADERS, 1, peer.block("x-a", "b"))]],
+  [
+    "trailers that do not end the stream (8.1)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [open(peer), frame(headers, END_HEADERS, 1, peer.block("x-a", "b"))],
+  ],
   ["trailers with a pseudo-header (8.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [open(peer), frame(headers, 5, 1, peer.block(":path", "/"))]],
   ["WINDOW_UPDATE of 0 (6.9)", ErrorCode.PROTOCOL_ERROR, (peer) => [open(peer), frame(windowUpdate, 0, 1, number32(0))]],
-  ["a window beyond 2^31 - 1 (6.9.1)", ErrorCode.FLOW_CONTROL_ERROR, (peer) => [open(peer), frame(windowUpdate, 0, 1, number32(0x7fff_ffff))]],
+  [
+    "a window beyond 2^31 - 1 (6.9.1)",
+    ErrorCode.FLOW_CONTROL_ERROR,
+    (peer) => [open(peer), frame(windowUpdate, 0, 1, number32(0x7fff_ffff))],
+  ],
   ["PRIORITY of a wrong length (6.3)", ErrorCode.FRAME_SIZE_ERROR, (peer) => [open(peer), frame(priority, 0, 1, [1])]],
   ["an upper-case name (8.2.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "X-a", "b")]],
   ["a blank at the end of a value (8.2.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "x-a", "b ")]],
   ["a line break in a value (8.2.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "x-a", "b\r\nc")]],
   ["a connection-specific header (8.2.2)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "connection", "close")]],
   ["te other than trailers (8.2.2)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "te", "gzip")]],
-  ["a pseudo-header behind others (8.3)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, ":path", "/")]],
-  ["an unknown pseudo-header (8.3)", ErrorCode.PROTOCOL_ERROR, (peer) => [head(peer, ":method", "POST", ":scheme", "http", ":path", "/a/b", ":x", "y")]],
-  ["a repeated pseudo-header (8.3)", ErrorCode.PROTOCOL_ERROR, (peer) => [head(peer, ":method", "POST", ":scheme", "http", ":path", "/", ":path", "/")]],
+  [
+    "a pseudo-header behind others (8.3)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [head(peer, ":method", "POST", ":scheme", "http", "x-a", "b", ":path", "/a/b")],
+  ],
+  [
+    "an unknown pseudo-header (8.3)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [head(peer, ":method", "POST", ":scheme", "http", ":path", "/a/b", ":x", "y")],
+  ],
+  [
+    "a repeated pseudo-header (8.3)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [head(peer, ":method", "POST", ":scheme", "http", ":path", "/", ":path", "/")],
+  ],
   ["a request without :path (8.3.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [head(peer, ":method", "POST", ":scheme", "http")]],
   ["a request without :method (8.3.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [head(peer, ":path", "/", ":scheme", "http")]],
-  ["a request with an empty :path (8.3.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [head(peer, ":method", "POST", ":path", "", ":scheme", "http")]],
-  ["a request with :status (8.3)", ErrorCode.PROTOCOL_ERROR, (peer) => [head(peer, ":method", "POST", ":path", "/", ":scheme", "http", ":status", "200")]],
-  ["more data than content-length (8.1.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "content-length", "3"), frame(data, 0, 1, new Uint8Array(4))]],
-  ["less data than content-length (8.1.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "content-length", "9"), frame(data, 1, 1, new Uint8Array(4))]],
-  ["no data in spite of content-length (8.1.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "content-length", "9"), frame(headers, 5, 1, peer.block("a", "b"))]],
+  [
+    "a request with an empty :path (8.3.1)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [head(peer, ":method", "POST", ":path", "", ":scheme", "http")],
+  ],
+  [
+    "a request with :status (8.3)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [head(peer, ":method", "POST", ":path", "/", ":scheme", "http", ":status", "200")],
+  ],
+  [
+    "more data than content-length (8.1.1)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [opening(peer, "content-length", "3"), frame(data, 0, 1, new Uint8Array(4))],
+  ],
+  [
+    "less data than content-length (8.1.1)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [opening(peer, "content-length", "9"), frame(data, 1, 1, new Uint8Array(4))],
+  ],
+  [
+    "no data in spite of content-length (8.1.1)",
+    ErrorCode.PROTOCOL_ERROR,
+    (peer) => [opening(peer, "content-length", "9"), frame(headers, 5, 1, peer.block("a", "b"))],
+  ],
   ["a malformed content-length (8.1.1)", ErrorCode.PROTOCOL_ERROR, (peer) => [opening(peer, "content-length", "-1")]],
 ];
 
@@ -114,7 +181,12 @@ function hang(peer: RawPeer): Buffer[] {
 }
 
 function opening(peer: RawPeer, ...more: string[]): Buffer {
-  return frame(headers, END_HEADERS, 1, peer.block(":method", "POST", ":scheme", "http", ":path", "/test.Raw/Count", "content-type", "application/grpc", ...more));
+  return frame(
+    headers,
+    END_HEADERS,
+    1,
+    peer.block(":method", "POST", ":scheme", "http", ":path", "/test.Raw/Count", "content-type", "application/grpc", ...more),
+  );
 }
 
 function head(peer: RawPeer, ...fields: string[]): Buffer {
@@ -155,7 +227,12 @@ test("Padding is taken off DATA and HEADERS, and priority fields are skipped", a
   const peer = await RawPeer.connect(port);
   const message = grpcMessage(Buffer.from("hello"));
   peer.send(
-    frame(headers, END_HEADERS | PADDED | PRIORITY, 1, Buffer.concat([Buffer.from([3, 0, 0, 0, 0, 7]), peer.request("/test.Raw/Echo"), Buffer.alloc(3)])),
+    frame(
+      headers,
+      END_HEADERS | PADDED | PRIORITY,
+      1,
+      Buffer.concat([Buffer.from([3, 0, 0, 0, 0, 7]), peer.request("/test.Raw/Echo"), Buffer.alloc(3)]),
+    ),
     frame(data, END_STREAM | PADDED, 1, Buffer.concat([Buffer.from([5]), message, Buffer.alloc(5)])),
   );
   const answer = await peer.next((found) => found.type === data);
@@ -235,6 +312,63 @@ test("Data waits for the stream's window and for the connection's, and is cut to
   peer.destroy();
 });
 
+test("Small messages, too, stay within the connection's window, whatever their streams' windows are (5.2)", async (context) => {
+  const { port } = await startServer(context);
+  const peer = await RawPeer.connect(port);
+  peer.send(frame(settings, 0, 0, settingsPayload(Setting.initialWindowSize, 0x7fff_ffff)));
+  const request = Buffer.alloc(64);
+  request.writeUInt32BE(5000);
+  for (const id of [1, 3])
+    peer.send(frame(headers, END_HEADERS, id, peer.request("/test.Raw/Flood")), frame(data, END_STREAM, id, grpcMessage(request)));
+  const total = 2 * 5000 * 69;
+  let window = 65_535;
+  let received = 0;
+  while (received < total) {
+    const found = await peer.next((candidate) => candidate.type === data);
+    assert.ok(found !== undefined);
+    received += found.payload.length;
+    window -= found.payload.length;
+    assert.ok(window >= 0);
+    if (window > 0 || received === total) continue;
+    assert.equal(await peer.sync(), true);
+    peer.send(frame(windowUpdate, 0, 0, number32(20_000)));
+    window = 20_000;
+  }
+  peer.destroy();
+});
+
+test("Messages of two streams that are sent by turns in one turn of the loop do not mix", async (context) => {
+  const { port, server } = await startServer(context);
+  const open: { send(message: Uint8Array): boolean; end(): void }[] = [];
+  server.add({ ...Chat, path: "/test.Raw/Both" }, (call) => {
+    open.push(call);
+    if (open.length < 2) return;
+    for (let i = 0; i < 2; i++) for (const one of open) one.send(Buffer.alloc(10, i));
+    // And here they have a reason to mix: heads are out, and nothing lies between the messages.
+    for (let i = 2; i < 50; i++)
+      for (const [which, one] of open.entries()) for (let j = 0; j <= which; j++) one.send(Buffer.alloc(10 + i, which * 100 + i));
+    for (const one of open) one.end();
+  });
+  const peer = await RawPeer.connect(port);
+  for (const id of [1, 3]) peer.send(frame(headers, END_HEADERS, id, peer.request("/test.Raw/Both")));
+  const got = new Map<number, Buffer[]>([
+    [1, []],
+    [3, []],
+  ]);
+  for (let ends = 0; ends < 2;) {
+    const found = await peer.next((candidate) => candidate.type === data || candidate.type === headers);
+    assert.ok(found !== undefined);
+    if (found.type === data) got.get(found.streamId)!.push(found.payload);
+    else if ((found.flags & END_STREAM) !== 0) ends++;
+  }
+  for (const [which, id] of [1, 3].entries()) {
+    const expected = [grpcMessage(Buffer.alloc(10, 0)), grpcMessage(Buffer.alloc(10, 1))];
+    for (let i = 2; i < 50; i++) for (let j = 0; j <= which; j++) expected.push(grpcMessage(Buffer.alloc(10 + i, which * 100 + i)));
+    assert.deepEqual(Buffer.concat(got.get(id)!), Buffer.concat(expected));
+  }
+  peer.destroy();
+});
+
 test("More data than the stream's window ends the stream (6.9.1)", async (context) => {
   const { port } = await startServer(context, { limits: { streamWindowBytes: 70_000 } });
   const peer = await RawPeer.connect(port);
@@ -249,7 +383,7 @@ test("More data than the stream's window ends the stream (6.9.1)", async (contex
 });
 
 test("More data than the connection's window ends the connection (6.9.1)", async (context) => {
-  const { port } = await startServer(context, { limits: { streamWindowBytes: 70_000, connectionWindowBytes: 100_000 } });
+  const { port } = await startServer(context, { limits: { streamWindowBytes: 70_000, connectionWindowBytes: 100_000, unreadBytesMax: 0 } });
   const peer = await RawPeer.connect(port);
   const message = grpcMessage(new Uint8Array(15_995));
   for (const id of [1, 3]) peer.send(frame(headers, END_HEADERS, id, peer.request("/test.Raw/Ignore")));
@@ -260,7 +394,7 @@ test("More data than the connection's window ends the connection (6.9.1)", async
 });
 
 test("What a handler has read is granted again, and so is what it never will read (5.2)", async (context) => {
-  const { port } = await startServer(context, { limits: { streamWindowBytes: 70_000, connectionWindowBytes: 70_000 } });
+  const { port } = await startServer(context, { limits: { streamWindowBytes: 70_000, connectionWindowBytes: 70_000, unreadBytesMax: 0 } });
   const peer = await RawPeer.connect(port);
   const message = grpcMessage(new Uint8Array(15_995));
   for (let id = 1; id < 40; id += 2) {
@@ -274,8 +408,46 @@ test("What a handler has read is granted again, and so is what it never will rea
   peer.destroy();
 });
 
+test("Streams that nobody reads do not stop the others on their connection, up to unreadBytesMax", async (context) => {
+  const { port } = await startServer(context, {
+    limits: { streamWindowBytes: 70_000, connectionWindowBytes: 70_000, unreadBytesMax: 200_000 },
+  });
+  const peer = await RawPeer.connect(port);
+  const message = grpcMessage(new Uint8Array(15_995));
+  let granted = 70_000;
+  const send = async (id: number): Promise<void> => {
+    for (let i = 0; i < 4; i++) {
+      while (granted < message.length) {
+        const found = await peer.next((candidate) => candidate.type === windowUpdate && candidate.streamId === 0);
+        assert.ok(found !== undefined);
+        granted += found.payload.readUInt32BE(0);
+      }
+      peer.send(frame(data, 0, id, message));
+      granted -= message.length;
+    }
+  };
+  for (const id of [1, 3, 5]) {
+    peer.send(frame(headers, END_HEADERS, id, peer.request("/test.Raw/Ignore")));
+    await send(id);
+  }
+  // Three streams hold what they may. A fourth, which is read, goes on and on.
+  peer.send(frame(headers, END_HEADERS, 7, peer.request("/test.Raw/Count")));
+  await send(7);
+  peer.send(frame(data, END_STREAM, 7));
+  assert.equal((await peer.headers(7))?.get(":status"), "200");
+  peer.destroy();
+});
+
 test("A server's settings are those of its limits", async (context) => {
-  const { port } = await startServer(context, { limits: { concurrentStreamsMax: 7, headerListBytesMax: 1234, frameBytesMax: 20_000, streamWindowBytes: 99_999, headerTableBytesMax: 100 } });
+  const { port } = await startServer(context, {
+    limits: {
+      concurrentStreamsMax: 7,
+      headerListBytesMax: 1234,
+      frameBytesMax: 20_000,
+      streamWindowBytes: 99_999,
+      headerTableBytesMax: 100,
+    },
+  });
   const peer = await RawPeer.connect(port, false);
   peer.send(CLIENT_PREFACE, frame(settings, 0, 0));
   const found = await peer.next((candidate) => candidate.type === settings);
@@ -283,7 +455,13 @@ test("A server's settings are those of its limits", async (context) => {
   for (let at = 0; at < found!.payload.length; at += 6) values.set(found!.payload.readUInt16BE(at), found!.payload.readUInt32BE(at + 2));
   assert.deepEqual(
     [...values].sort(([a], [b]) => a - b),
-    [[1, 100], [3, 7], [4, 99_999], [5, 20_000], [6, 1234]],
+    [
+      [1, 100],
+      [3, 7],
+      [4, 99_999],
+      [5, 20_000],
+      [6, 1234],
+    ],
   );
   peer.destroy();
 });

@@ -14,6 +14,7 @@ export const FrameType = {
   continuation: 9,
 } as const;
 
+/** Flags (section 6): of DATA and HEADERS; of SETTINGS and PING; of HEADERS and CONTINUATION; of DATA and HEADERS; of HEADERS. */
 export const FLAG_END_STREAM = 0x1;
 export const FLAG_ACK = 0x1;
 export const FLAG_END_HEADERS = 0x4;
@@ -55,13 +56,18 @@ export const Setting = {
   maxHeaderListSize: 6,
 } as const;
 
+/** Length, type, flags, stream id (section 4.1). */
 export const FRAME_HEADER_BYTES = 9;
 /** The frame size that every peer accepts, and the largest that we send. */
 export const FRAME_BYTES_DEFAULT = 16_384;
+/** The largest value of SETTINGS_MAX_FRAME_SIZE. */
 export const FRAME_BYTES_MAX = 16_777_215;
+/** Windows before any SETTINGS, and the largest there can be (section 6.9). */
 export const WINDOW_BYTES_DEFAULT = 65_535;
 export const WINDOW_BYTES_MAX = 2_147_483_647;
+/** The highest id of a stream (section 5.1.1). */
 export const STREAM_ID_MAX = 2_147_483_647;
+/** The dynamic table before any SETTINGS (section 6.5.2). */
 export const HEADER_TABLE_BYTES_DEFAULT = 4096;
 
 /** What a client sends first (section 3.4). */

@@ -23,6 +23,7 @@ interface Piece {
   readonly growable: boolean;
 }
 
+/** The waiting data of one stream. */
 export class SendQueue {
   /** Waiting bytes. */
   bytes = 0;

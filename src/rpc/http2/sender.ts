@@ -7,7 +7,8 @@ import type { Socket } from "node:net";
 import { encodedBytesMax, HpackEncoder, type HeaderTemplate } from "../hpack/encoder.ts";
 import type { AbuseBudget } from "./abuse-budget.ts";
 import type { Http2Limits } from "./limits.ts";
-import { COPIED_BYTES_MAX, Output, type ChunkPool } from "./output.ts";
+import type { MemoryBudget } from "./memory-budget.ts";
+import { COPIED_BYTES_MAX, Output } from "./output.ts";
 import {
   FLAG_ACK,
   FLAG_END_HEADERS,
@@ -20,6 +21,7 @@ import {
 } from "./protocol.ts";
 import { SendQueue } from "./send-queue.ts";
 import type { Stream } from "./stream.ts";
+import type { Turn } from "./turn.ts";
 
 /** A waiting stream is told that it may write again when less than this waits. */
 export const WRITABLE_BYTES = 32_768;
@@ -34,6 +36,7 @@ export interface SenderEvents {
   onQueueFull(stream: Stream): void;
 }
 
+/** The sending half of one connection. */
 export class Sender {
   readonly output: Output;
   readonly encoder: HpackEncoder = new HpackEncoder();
@@ -47,11 +50,13 @@ export class Sender {
   readonly #limits: Http2Limits;
   readonly #events: SenderEvents;
   readonly #controlBudget: AbuseBudget;
+  readonly #memory: MemoryBudget;
   #first: Stream | undefined = undefined;
   #last: Stream | undefined = undefined;
 
-  constructor(socket: Socket, pool: ChunkPool, limits: Http2Limits, controlBudget: AbuseBudget, events: SenderEvents) {
-    this.output = new Output(socket, pool);
+  constructor(socket: Socket, turn: Turn, limits: Http2Limits, controlBudget: AbuseBudget, events: SenderEvents) {
+    this.output = new Output(socket, turn.pool);
+    this.#memory = turn.sendMemory;
     this.#limits = limits;
     this.#events = events;
     this.#controlBudget = controlBudget;
@@ -173,7 +178,7 @@ export class Sender {
   enqueue(stream: Stream, bytes: Uint8Array): void {
     if (bytes.length === 0) return;
     // One write may pass the limit, so that a single large message always goes.
-    if (this.queuedBytes > this.#limits.sendQueueBytesMax) {
+    if (this.queuedBytes > this.#limits.sendQueueBytesMax || !this.#memory.take(bytes.length)) {
       this.#events.onQueueFull(stream);
       return;
     }
@@ -214,7 +219,7 @@ export class Sender {
   /** Forgets what waits in a stream that has ended. */
   forget(stream: Stream): void {
     if (stream.queue === undefined) return;
-    this.queuedBytes -= stream.queue.bytes;
+    this.#release(stream.queue.bytes);
     stream.queue = undefined;
     // A scheduled stream without a queue is skipped when its turn comes.
   }
@@ -239,7 +244,7 @@ export class Sender {
     const flags = last && queue.ended && queue.trailers === undefined ? FLAG_END_STREAM : 0;
     stream.sendWindow -= length;
     this.window -= length;
-    this.queuedBytes -= length;
+    this.#release(length);
     stream.stalledAtMs = 0;
     // Frames cut short by a window earn the peer nothing, or tiny windows would pay for themselves.
     if (last || length === FRAME_BYTES_DEFAULT) this.#earn();
@@ -249,7 +254,7 @@ export class Sender {
     } else {
       output.reserve(FRAME_HEADER_BYTES);
       output.header(length, FrameType.data, flags, stream.id);
-      for (let left = length; left > 0; ) {
+      for (let left = length; left > 0;) {
         const view = queue.take(left);
         output.piece(view);
         left -= view.length;
@@ -270,6 +275,11 @@ export class Sender {
       stream.wantsWritable = false;
       stream.listener.onWritable();
     }
+  }
+
+  #release(bytes: number): void {
+    this.queuedBytes -= bytes;
+    this.#memory.give(bytes);
   }
 
   #schedule(stream: Stream): void {
@@ -309,7 +319,7 @@ export class Sender {
   #longHeaders(streamId: number, block: Buffer, stop: number, end: boolean): void {
     const { output } = this;
     let type: number = FrameType.headers;
-    for (let at = 0; at === 0 || at < stop; ) {
+    for (let at = 0; at === 0 || at < stop;) {
       const length = Math.min(stop - at, FRAME_BYTES_DEFAULT);
       const flags = (at + length === stop ? FLAG_END_HEADERS : 0) | (at === 0 && end ? FLAG_END_STREAM : 0);
       output.reserve(FRAME_HEADER_BYTES + length);

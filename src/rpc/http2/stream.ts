@@ -30,6 +30,7 @@ export interface StreamReset {
   readonly reason: string;
 }
 
+/** One stream. */
 export class Stream {
   readonly id: number;
   readonly connection: Connection;

@@ -54,7 +54,11 @@ void test("An unknown method and an unknown service are UNIMPLEMENTED, to others
     const client = new RpcClient({ endpoints: [`127.0.0.1:${server.port}`] });
     context.after(() => client.close());
     for (const path of ["/test.Interop/Nothing", "/test.Nothing/Unary"]) {
-      await assert.rejects(client.unary({ ...rawMethod("x", "unary"), path }, new Uint8Array(0)), { code: 12 }, `${implementation.name} ${path}`);
+      await assert.rejects(
+        client.unary({ ...rawMethod("x", "unary"), path }, new Uint8Array(0)),
+        { code: 12 },
+        `${implementation.name} ${path}`,
+      );
     }
   }
 });
@@ -64,7 +68,11 @@ void test("A request that is not gRPC is answered with 415", async (context) => 
   context.after(() => server.close());
   const session = connectHttp2(`http://127.0.0.1:${server.port}`);
   context.after(() => session.destroy());
-  for (const head of [{ ":method": "POST", "content-type": "application/json" }, { ":method": "GET" }, { ":method": "POST", "content-type": "application/grpc-web" }]) {
+  for (const head of [
+    { ":method": "POST", "content-type": "application/json" },
+    { ":method": "GET" },
+    { ":method": "POST", "content-type": "application/grpc-web" },
+  ]) {
     const stream = session.request({ ":path": "/test.Interop/Unary", ...head });
     const status = await new Promise((resolve) => stream.on("response", (found) => resolve(found[":status"])));
     assert.equal(status, 415);

@@ -46,6 +46,7 @@ export function grpcMessage(bytes: Uint8Array, flag = 0): Buffer {
   return Buffer.concat([Buffer.from([flag]), number32(bytes.length), bytes]);
 }
 
+/** A connection in the hands of a test. */
 export class RawPeer {
   readonly socket: Socket;
   readonly decoder: HpackDecoder = new HpackDecoder({ tableBytesMax: 4096, listBytesMax: 1 << 20 });
@@ -97,7 +98,21 @@ export class RawPeer {
 
   /** The header block of a gRPC request. */
   request(path: string, ...more: string[]): Buffer {
-    return this.block(":method", "POST", ":scheme", "http", ":path", path, ":authority", "test", "content-type", "application/grpc", "te", "trailers", ...more);
+    return this.block(
+      ":method",
+      "POST",
+      ":scheme",
+      "http",
+      ":path",
+      path,
+      ":authority",
+      "test",
+      "content-type",
+      "application/grpc",
+      "te",
+      "trailers",
+      ...more,
+    );
   }
 
   /** The first frame, of those read and to be read, for which the test holds; it and those before are taken. Undefined if the connection ends before. */

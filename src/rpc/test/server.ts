@@ -6,6 +6,7 @@ import { RpcServer, type RpcServerOptions } from "../grpc/server.ts";
 import type { Method } from "../grpc/method.ts";
 import { rawMethod } from "./methods.ts";
 
+/** Answers the request. */
 export const Echo: Method<Uint8Array, Uint8Array, "unary"> = rawMethod("Echo", "unary");
 /** Never answers. */
 export const Hang: Method<Uint8Array, Uint8Array, "unary"> = rawMethod("Hang", "unary");
@@ -25,7 +26,10 @@ export interface Seen {
 }
 
 /** Starts a server with the methods above. */
-export async function startServer(context: TestContext, options: RpcServerOptions = {}): Promise<{ server: RpcServer; port: number; seen: Seen }> {
+export async function startServer(
+  context: TestContext,
+  options: RpcServerOptions = {},
+): Promise<{ server: RpcServer; port: number; seen: Seen }> {
   const seen: Seen = { cancelled: 0, failures: [] };
   const server = new RpcServer({ onHandlerFailure: (error) => seen.failures.push(error), ...options });
   server.add(Echo, (request) => request);

@@ -26,7 +26,10 @@ export class CommitDurability implements Invariant {
       if ([other.log, ...other.lostLogs].some((log) => log.isFounded && log.durable.holds(index, term))) holders.add(other.id);
     }
     if (!isMajorityOfBoth(raft.configuration, holders)) {
-      throw new CheckFailure("commit durability", `${member.name} commits index ${index} of term ${term}, which only ${[...holders].join(", ") || "nobody"} of ${JSON.stringify({ incoming: raft.configuration.incoming, outgoing: raft.configuration.outgoing })} has on disk`);
+      throw new CheckFailure(
+        "commit durability",
+        `${member.name} commits index ${index} of term ${term}, which only ${[...holders].join(", ") || "nobody"} of ${JSON.stringify({ incoming: raft.configuration.incoming, outgoing: raft.configuration.outgoing })} has on disk`,
+      );
     }
   }
 }

@@ -6,6 +6,9 @@ export class CommitOwnTerm implements Invariant {
   onCommit(member: MemberView, raft: RaftView): void {
     const term = raft.termAt(raft.commitIndex);
     if (raft.role !== "leader" || term === undefined || term === raft.term) return;
-    throw new CheckFailure("commit own term", `${member.name} leads term ${raft.term} and commits index ${raft.commitIndex} of term ${term}`);
+    throw new CheckFailure(
+      "commit own term",
+      `${member.name} leads term ${raft.term} and commits index ${raft.commitIndex} of term ${term}`,
+    );
   }
 }

@@ -15,13 +15,20 @@ export class DurableFirst implements Invariant {
       const term = member.raft?.termAt(message.index);
       const isKnown = term !== undefined ? durable.holds(message.index, term) : message.index <= durable.lastIndex;
       if (!isKnown) {
-        throw new CheckFailure("durable first", `${member.name} acknowledges index ${message.index} of term ${term}; on disk is ${durable.lastIndex}`);
+        throw new CheckFailure(
+          "durable first",
+          `${member.name} acknowledges index ${message.index} of term ${term}; on disk is ${durable.lastIndex}`,
+        );
       }
-      if (durableVote.term < message.term) throw new CheckFailure("durable first", `${member.name} acknowledges in term ${message.term}; on disk is term ${durableVote.term}`);
+      if (durableVote.term < message.term)
+        throw new CheckFailure("durable first", `${member.name} acknowledges in term ${message.term}; on disk is term ${durableVote.term}`);
     }
     if (message.kind === "RequestVoteReply" && message.granted && !message.preVote) {
       if (durableVote.term < message.term || (durableVote.term === message.term && durableVote.votedFor !== message.to)) {
-        throw new CheckFailure("durable first", `${member.name} tells ${message.to} of its vote in term ${message.term}; on disk is ${JSON.stringify(durableVote)}`);
+        throw new CheckFailure(
+          "durable first",
+          `${member.name} tells ${message.to} of its vote in term ${message.term}; on disk is ${JSON.stringify(durableVote)}`,
+        );
       }
     }
   }
@@ -31,7 +38,10 @@ export class DurableFirst implements Invariant {
     const { durable } = member.log;
     const term = raft.termAt(raft.persistedIndex);
     if (term === undefined || durable.holds(raft.persistedIndex, term)) return;
-    throw new CheckFailure("durable first", `${member.name} takes index ${raft.persistedIndex} of term ${term} to be on its disk, which has ${durable.lastIndex} of term ${durable.termAt(durable.lastIndex)}`);
+    throw new CheckFailure(
+      "durable first",
+      `${member.name} takes index ${raft.persistedIndex} of term ${term} to be on its disk, which has ${durable.lastIndex} of term ${durable.termAt(durable.lastIndex)}`,
+    );
   }
 
   onRecovered(member: MemberView, recovered: Recovered): void {
@@ -42,13 +52,22 @@ export class DurableFirst implements Invariant {
     const found = new TermList();
     found.restore(log);
     const foundVote = log.vote;
-    if (foundVote.term < durableVote.term || (foundVote.term === durableVote.term && durableVote.votedFor !== undefined && foundVote.votedFor !== durableVote.votedFor)) {
-      throw new CheckFailure("durable first", `${member.name} had ${JSON.stringify(durableVote)} on disk and recovers ${JSON.stringify(foundVote)}`);
+    if (
+      foundVote.term < durableVote.term ||
+      (foundVote.term === durableVote.term && durableVote.votedFor !== undefined && foundVote.votedFor !== durableVote.votedFor)
+    ) {
+      throw new CheckFailure(
+        "durable first",
+        `${member.name} had ${JSON.stringify(durableVote)} on disk and recovers ${JSON.stringify(foundVote)}`,
+      );
     }
     if (resettingTo !== undefined && log.base.lastIncludedIndex >= resettingTo) return;
     for (let index = Math.max(found.baseIndex, durable.baseIndex) + 1; index <= durable.lastIndex; index++) {
       if (found.termAt(index) !== durable.termAt(index)) {
-        throw new CheckFailure("durable first", `${member.name} had index ${index} of term ${durable.termAt(index)} on disk and recovers ${found.termAt(index) ?? "nothing"}`);
+        throw new CheckFailure(
+          "durable first",
+          `${member.name} had index ${index} of term ${durable.termAt(index)} on disk and recovers ${found.termAt(index) ?? "nothing"}`,
+        );
       }
     }
   }

@@ -22,7 +22,10 @@ export class ElectedByQuorum implements Invariant {
     const { configuration } = raft;
     if (isMajorityOfBoth(configuration, votes)) return;
     const { incoming, outgoing } = configuration;
-    throw new CheckFailure("elected by quorum", `${member.name} leads term ${raft.term} by the votes of ${[...votes].join(", ")} among ${JSON.stringify({ incoming, outgoing })}`);
+    throw new CheckFailure(
+      "elected by quorum",
+      `${member.name} leads term ${raft.term} by the votes of ${[...votes].join(", ")} among ${JSON.stringify({ incoming, outgoing })}`,
+    );
   }
 
   #note(term: number, candidate: string, voter: string): void {

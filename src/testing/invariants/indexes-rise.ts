@@ -10,7 +10,8 @@ export class IndexesRise implements Invariant {
 
   onSend(member: MemberView, message: Message): void {
     const isPromise =
-      (message.kind === "RequestVoteReply" && message.granted && !message.preVote) || (message.kind === "AppendEntriesReply" && message.success);
+      (message.kind === "RequestVoteReply" && message.granted && !message.preVote) ||
+      (message.kind === "AppendEntriesReply" && message.success);
     if (isPromise && message.term > (this.#toldTerms.get(member.name) ?? 0)) this.#toldTerms.set(member.name, message.term);
   }
 
@@ -21,15 +22,19 @@ export class IndexesRise implements Invariant {
       return;
     }
     const told = this.#toldTerms.get(member.name) ?? 0;
-    if (recovered.log.vote.term < told) throw new CheckFailure("term monotonic", `${member.name} comes back in term ${recovered.log.vote.term} after it promised in ${told}`);
+    if (recovered.log.vote.term < told)
+      throw new CheckFailure("term monotonic", `${member.name} comes back in term ${recovered.log.vote.term} after it promised in ${told}`);
   }
 
   onRole(member: MemberView, raft: RaftView, before: { readonly term: number } | undefined): void {
-    if (before !== undefined && raft.term < before.term) throw new CheckFailure("term monotonic", `${member.name} goes from term ${before.term} to ${raft.term}`);
+    if (before !== undefined && raft.term < before.term)
+      throw new CheckFailure("term monotonic", `${member.name} goes from term ${before.term} to ${raft.term}`);
   }
 
   onCommit(member: MemberView, raft: RaftView, before: number): void {
-    if (raft.commitIndex < before) throw new CheckFailure("commit index monotonic", `${member.name} goes from ${before} to ${raft.commitIndex}`);
-    if (raft.commitIndex > raft.lastIndex) throw new CheckFailure("commit index monotonic", `${member.name} commits ${raft.commitIndex} of ${raft.lastIndex}`);
+    if (raft.commitIndex < before)
+      throw new CheckFailure("commit index monotonic", `${member.name} goes from ${before} to ${raft.commitIndex}`);
+    if (raft.commitIndex > raft.lastIndex)
+      throw new CheckFailure("commit index monotonic", `${member.name} commits ${raft.commitIndex} of ${raft.lastIndex}`);
   }
 }

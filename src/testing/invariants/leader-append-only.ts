@@ -8,7 +8,10 @@ export class LeaderAppendOnly implements Invariant {
     const [first] = write.entries;
     if (first === undefined || member.raft?.role !== "leader") return;
     if (first.index <= member.log.written.lastIndex) {
-      throw new CheckFailure("leader append-only", `${member.name} leads and replaces index ${first.index} of ${member.log.written.lastIndex}`);
+      throw new CheckFailure(
+        "leader append-only",
+        `${member.name} leads and replaces index ${first.index} of ${member.log.written.lastIndex}`,
+      );
     }
   }
 }

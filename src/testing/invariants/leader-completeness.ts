@@ -18,7 +18,10 @@ export class LeaderCompleteness implements Invariant {
       // Of a leader that does not know yet that another was elected, nothing is asked.
       if (term > raft.term) return;
       if (raft.termAt(index) !== term) {
-        throw new CheckFailure("leader completeness", `${member.name} leads term ${raft.term} without the committed entry ${index} of term ${term}`);
+        throw new CheckFailure(
+          "leader completeness",
+          `${member.name} leads term ${raft.term} without the committed entry ${index} of term ${term}`,
+        );
       }
     }
   }

@@ -20,7 +20,10 @@ export class LeaseSafety implements Invariant {
       if (other === member || otherRaft === undefined || otherRaft.role !== "leader" || other.hasSlept) continue;
       const left = otherRaft.leaseUntil() - other.now();
       if (left > 0) {
-        throw new CheckFailure("lease safety", `${member.name} is elected in term ${raft.term} while ${other.name} holds the lease of term ${otherRaft.term} for another ${left} ms`);
+        throw new CheckFailure(
+          "lease safety",
+          `${member.name} is elected in term ${raft.term} while ${other.name} holds the lease of term ${otherRaft.term} for another ${left} ms`,
+        );
       }
     }
   }

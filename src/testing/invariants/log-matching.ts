@@ -29,8 +29,14 @@ export class LogMatching implements Invariant {
       this.#entries.set(entry.index, terms);
       const other = terms.get(entry.term);
       if (other === undefined) terms.set(entry.term, known);
-      else if (other.checksum !== known.checksum || (prevTerm !== undefined && other.prevTerm !== undefined && other.prevTerm !== prevTerm)) {
-        throw new CheckFailure("log matching", `${member.name} and ${other.writer} hold different entries at index ${entry.index} of term ${entry.term}`);
+      else if (
+        other.checksum !== known.checksum ||
+        (prevTerm !== undefined && other.prevTerm !== undefined && other.prevTerm !== prevTerm)
+      ) {
+        throw new CheckFailure(
+          "log matching",
+          `${member.name} and ${other.writer} hold different entries at index ${entry.index} of term ${entry.term}`,
+        );
       }
       prevTerm = entry.term;
     }

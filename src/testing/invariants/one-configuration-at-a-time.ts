@@ -19,10 +19,16 @@ export class OneConfigurationAtATime implements Invariant {
       if (configuration === undefined) continue;
       if (before !== undefined) {
         if (raft?.role === "leader" && raft.term === entry.term && before.index > raft.commitIndex) {
-          throw new CheckFailure("one configuration at a time", `${member.name} appends one at ${entry.index} while that at ${before.index} is not committed (${raft.commitIndex})`);
+          throw new CheckFailure(
+            "one configuration at a time",
+            `${member.name} appends one at ${entry.index} while that at ${before.index} is not committed (${raft.commitIndex})`,
+          );
         }
         if (!mayFollow(before.configuration, configuration)) {
-          throw new CheckFailure("one configuration at a time", `${JSON.stringify(voters(configuration))} cannot follow ${JSON.stringify(voters(before.configuration))}`);
+          throw new CheckFailure(
+            "one configuration at a time",
+            `${JSON.stringify(voters(configuration))} cannot follow ${JSON.stringify(voters(before.configuration))}`,
+          );
         }
       }
       before = { index: entry.index, configuration };
@@ -35,7 +41,8 @@ function voters({ incoming, outgoing }: Configuration): object {
 }
 
 function mayFollow(before: Configuration, next: Configuration): boolean {
-  const same = (one: readonly string[], other: readonly string[]): boolean => one.length === other.length && one.every((id) => other.includes(id));
+  const same = (one: readonly string[], other: readonly string[]): boolean =>
+    one.length === other.length && one.every((id) => other.includes(id));
   if (before.outgoing.length > 0) return next.outgoing.length === 0 && same(next.incoming, before.incoming);
   if (next.outgoing.length > 0) return same(next.outgoing, before.incoming);
   return same(next.incoming, before.incoming);

@@ -14,7 +14,11 @@ export class SnapshotConfiguration implements Invariant {
     const inForce = resetLog ? undefined : member.log.configurations.filter((item) => item.index <= index).at(-1);
     const expected = inForce === undefined ? (this.#known.get(index) ?? found) : describe(inForce.configuration);
     this.#known.set(index, expected);
-    if (found !== expected) throw new CheckFailure("snapshot configuration", `${member.name} makes a snapshot of index ${index} with ${found}, in force there is ${expected}`);
+    if (found !== expected)
+      throw new CheckFailure(
+        "snapshot configuration",
+        `${member.name} makes a snapshot of index ${index} with ${found}, in force there is ${expected}`,
+      );
   }
 }
 

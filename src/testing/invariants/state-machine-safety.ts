@@ -19,7 +19,10 @@ export class StateMachineSafety implements Invariant {
       if (term === undefined) continue;
       const other = committed.termAt(index);
       if (other !== undefined && other !== term) {
-        throw new CheckFailure("state machine safety", `${member.name} commits index ${index} of term ${term}, another committed it of term ${other}`);
+        throw new CheckFailure(
+          "state machine safety",
+          `${member.name} commits index ${index} of term ${term}, another committed it of term ${other}`,
+        );
       }
       if (other === undefined && (committed.firstIndex === 0 || index === committed.lastIndex + 1)) committed.add(index, term);
     }

@@ -16,14 +16,21 @@ const raft = (file: string, find: string, replace: string): Edit => ({ file: `co
 export const CANARIES: readonly Canary[] = [
   {
     name: "a vote is told before it is on disk",
-    edits: [raft("state.ts", `(message.kind === "RequestVoteReply" && !message.preVote) ||`, ""), raft("state.ts", "(!this.#votePersisted && this.role !== \"leader\");", "false;")],
+    edits: [
+      raft("state.ts", `(message.kind === "RequestVoteReply" && !message.preVote) ||`, ""),
+      raft("state.ts", '(!this.#votePersisted && this.role !== "leader");', "false;"),
+    ],
     profile: ELECTIONS,
     seedsMax: 10,
   },
   {
     name: "a member votes twice in a term",
     edits: [
-      raft("election.ts", ": term === state.term && (state.votedFor === from || (state.votedFor === undefined && state.leader === undefined));", ": term === state.term;"),
+      raft(
+        "election.ts",
+        ": term === state.term && (state.votedFor === from || (state.votedFor === undefined && state.leader === undefined));",
+        ": term === state.term;",
+      ),
       raft("state.ts", `assert(term > this.term || this.votedFor === undefined || votedFor === this.votedFor, "one vote a term");`, ""),
     ],
     profile: ELECTIONS,
@@ -37,7 +44,9 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "an entry of an old term is committed by counting",
-    edits: [raft("commit.ts", "if (agreed > state.commitIndex && state.log.termAt(agreed) === state.term)", "if (agreed > state.commitIndex)")],
+    edits: [
+      raft("commit.ts", "if (agreed > state.commitIndex && state.log.termAt(agreed) === state.term)", "if (agreed > state.commitIndex)"),
+    ],
     profile: ELECTIONS,
     seedsMax: 40,
   },
@@ -49,13 +58,25 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "an election needs only the new half of a joint configuration",
-    edits: [raft("quorum.ts", `const outgoing = configuration.outgoing.length === 0 ? "won" : tallyHalf(configuration.outgoing, voteOf);`, `const outgoing: Tally = "won";`)],
+    edits: [
+      raft(
+        "quorum.ts",
+        `const outgoing = configuration.outgoing.length === 0 ? "won" : tallyHalf(configuration.outgoing, voteOf);`,
+        `const outgoing: Tally = "won";`,
+      ),
+    ],
     profile: { ...MEMBERSHIP, membershipEveryMs: 50 },
     seedsMax: 60,
   },
   {
     name: "a snapshot carries the latest configuration",
-    edits: [{ file: "node/node.ts", find: "const configuration = raft.configurationAt(kv.appliedIndex);", replace: "const configuration = raft.configuration;" }],
+    edits: [
+      {
+        file: "node/node.ts",
+        find: "const configuration = raft.configurationAt(kv.appliedIndex);",
+        replace: "const configuration = raft.configuration;",
+      },
+    ],
     profile: { ...MEMBERSHIP, membershipEveryMs: 50, snapshotLogBytesMin: 1 << 10, segmentBytes: 4 << 10, faults: { slowDisk: 1 } },
     seedsMax: 20,
   },
@@ -67,9 +88,7 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a late completion counts for the entry that took the place of its own",
-    edits: [
-      raft("log.ts", "const through = Math.min(index, write.validThrough);", "const through = index;"),
-    ],
+    edits: [raft("log.ts", "const through = Math.min(index, write.validThrough);", "const through = index;")],
     profile: {
       ...ELECTIONS,
       diskMaxMs: 600,
@@ -89,25 +108,41 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a group of the log is answered for and not synced",
-    edits: [{ file: "storage/segment-log.ts", find: "const began = this.#options.now();\n    file.dataSync();", replace: "const began = this.#options.now();" }],
+    edits: [
+      {
+        file: "storage/segment-log.ts",
+        find: "const began = this.#options.now();\n    file.dataSync();",
+        replace: "const began = this.#options.now();",
+      },
+    ],
     profile: DISKS,
     seedsMax: 10,
   },
   {
     name: "a follower acknowledges across a gap",
-    edits: [raft("follower.ts", "    refuse(state, message);\n    return;", "    accept(state, to, prevLogIndex + entries.length);\n    return;")],
+    edits: [
+      raft("follower.ts", "    refuse(state, message);\n    return;", "    accept(state, to, prevLogIndex + entries.length);\n    return;"),
+    ],
     profile: LOSSY,
     seedsMax: 10,
   },
   {
     name: "an append that repeats what is there truncates what follows",
-    edits: [raft("follower.ts", "if (entry.index > log.lastIndex || log.termAt(entry.index) !== entry.term) break;", "if (entry.index > 0) break;")],
+    edits: [
+      raft(
+        "follower.ts",
+        "if (entry.index > log.lastIndex || log.termAt(entry.index) !== entry.term) break;",
+        "if (entry.index > 0) break;",
+      ),
+    ],
     profile: LOSSY,
     seedsMax: 10,
   },
   {
     name: "a heartbeat tells a commit index that the follower's log may not have reached",
-    edits: [raft("read-index.ts", "const commitIndex = Math.min(progress.matchIndex, state.commitIndex);", "const { commitIndex } = state;")],
+    edits: [
+      raft("read-index.ts", "const commitIndex = Math.min(progress.matchIndex, state.commitIndex);", "const { commitIndex } = state;"),
+    ],
     profile: ELECTIONS,
     seedsMax: 40,
   },
@@ -119,7 +154,13 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a read is answered without asking a majority",
-    edits: [raft("read-index.ts", "id === state.id ? Number.POSITIVE_INFINITY : (state.progress.get(id)?.roundConfirmed ?? 0),", "id === undefined ? 0 : Number.POSITIVE_INFINITY,")],
+    edits: [
+      raft(
+        "read-index.ts",
+        "id === state.id ? Number.POSITIVE_INFINITY : (state.progress.get(id)?.roundConfirmed ?? 0),",
+        "id === undefined ? 0 : Number.POSITIVE_INFINITY,",
+      ),
+    ],
     profile: STRANDED,
     seedsMax: 10,
   },
@@ -131,7 +172,7 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a follower that hears from its leader votes for another",
-    edits: [raft("election.ts", "  return state.role === \"leader\" || state.now < state.election.stickyUntil;", "  return false;")],
+    edits: [raft("election.ts", '  return state.role === "leader" || state.now < state.election.stickyUntil;', "  return false;")],
     profile: FORGETFUL,
     seedsMax: 20,
   },
@@ -143,27 +184,50 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a suspension of the machine is not noticed",
-    edits: [raft("leader-lease.ts", "if (known !== undefined && Math.abs(offset - known) <= SUSPENSION_MS) return;", "if (known !== undefined) return;")],
+    edits: [
+      raft(
+        "leader-lease.ts",
+        "if (known !== undefined && Math.abs(offset - known) <= SUSPENSION_MS) return;",
+        "if (known !== undefined) return;",
+      ),
+    ],
     profile: STRANDED,
     seedsMax: 10,
   },
   {
     name: "the clock is read before the input of the turn is gathered",
     edits: [
-      { file: "node/node.ts", find: "    this.#scheduled = true;\n", replace: "    this.#scheduled = true;\n    const early = this.#environment.clock.now();\n    const earlyWall = this.#environment.clock.wallNow();\n" },
+      {
+        file: "node/node.ts",
+        find: "    this.#scheduled = true;\n",
+        replace:
+          "    this.#scheduled = true;\n    const early = this.#environment.clock.now();\n    const earlyWall = this.#environment.clock.wallNow();\n",
+      },
       { file: "node/node.ts", find: "        this.#turn();\n", replace: "        this.#turn(early, earlyWall);\n" },
       { file: "node/node.ts", find: "  #turn(): void {", replace: "  #turn(now: number, wallNow: number): void {" },
-      { file: "node/node.ts", find: "    const now = this.#environment.clock.now();\n    this.#turnNow = now;", replace: "    this.#turnNow = now;" },
+      {
+        file: "node/node.ts",
+        find: "    const now = this.#environment.clock.now();\n    this.#turnNow = now;",
+        replace: "    this.#turnNow = now;",
+      },
       { file: "node/node.ts", find: "raft?.advance(now, this.#environment.clock.wallNow());", replace: "raft?.advance(now, wallNow);" },
     ],
-    profile: { ...STRANDED, faults: { stallLeader: 1 }, workload: { ...CROWDED, clientsPerNode: 6, thinkMs: 20, writeShare: 0.15, leaseReadShare: 1 } },
+    profile: {
+      ...STRANDED,
+      faults: { stallLeader: 1 },
+      workload: { ...CROWDED, clientsPerNode: 6, thinkMs: 20, writeShare: 0.15, leaseReadShare: 1 },
+    },
     seedsMax: 20,
   },
   {
     name: "a member whose disk was wiped takes part under its old name",
     edits: [
-      { file: "node/node.ts", find: "if (recorded.incarnation !== hello.incarnation) {", replace: "if (recorded.incarnation === \"\") {" },
-      { file: "node/founding.ts", find: "    const mine = this.#identity.founding;\n    if (this.#saving || mine === undefined || fingerprint(mine) !== fingerprint(founding)) return;\n    this.#activate();", replace: "    if (this.#saving) return;\n    this.#identity = { ...this.#identity, founding };\n    this.#activate();" },
+      { file: "node/node.ts", find: "if (recorded.incarnation !== hello.incarnation) {", replace: 'if (recorded.incarnation === "") {' },
+      {
+        file: "node/founding.ts",
+        find: "    const mine = this.#identity.founding;\n    if (this.#saving || mine === undefined || fingerprint(mine) !== fingerprint(founding)) return;\n    this.#activate();",
+        replace: "    if (this.#saving) return;\n    this.#identity = { ...this.#identity, founding };\n    this.#activate();",
+      },
     ],
     profile: FOUNDINGS,
     seedsMax: 10,
@@ -176,19 +240,33 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a write is proposed anew while it may still be committed",
-    edits: [{ file: "node/proposals.ts", find: "if (batch.term === 0 || batch.term >= term) continue;", replace: "if (batch.term === 0) continue;" }],
+    edits: [
+      {
+        file: "node/proposals.ts",
+        find: "if (batch.term === 0 || batch.term >= term) continue;",
+        replace: "if (batch.term === 0) continue;",
+      },
+    ],
     profile: ELECTIONS,
     seedsMax: 20,
   },
   {
     name: "a write that overwrites a key with a time to live does not clear it",
-    edits: [{ file: "core/kv/revisioned-data.ts", find: "    if (before !== 0) this.leave(before);\n    return before;", replace: "    return before;" }],
+    edits: [
+      {
+        file: "core/kv/revisioned-data.ts",
+        find: "    if (before !== 0) this.leave(before);\n    return before;",
+        replace: "    return before;",
+      },
+    ],
     profile: { ...LOSSY, workload: { ...CROWDED, ttlShare: 0.5 } },
     seedsMax: 5,
   },
   {
     name: "a watch misses the first revision that it is to be told",
-    edits: [{ file: "core/kv/watch-hub.ts", find: "if (watcher.next > revision) continue;", replace: "if (watcher.next >= revision) continue;" }],
+    edits: [
+      { file: "core/kv/watch-hub.ts", find: "if (watcher.next > revision) continue;", replace: "if (watcher.next >= revision) continue;" },
+    ],
     profile: { ...LOSSY, workload: { ...CROWDED, watchesPerNode: 3 } },
     seedsMax: 5,
   },

@@ -44,7 +44,11 @@ class NumberOrder {
     let leafBefore = NONE;
     const numberOf = (ref: number): number => {
       const from = (ref & SLAB_UNITS_MASK) * 8 + KEY_HEADER_BYTES;
-      return Number(String.fromCharCode(...this.slabs.bytes[ref >>> SLAB_UNITS_LOG2]!.subarray(from + this.#beginning.length, from + this.#beginning.length + 10)));
+      return Number(
+        String.fromCharCode(
+          ...this.slabs.bytes[ref >>> SLAB_UNITS_LOG2]!.subarray(from + this.#beginning.length, from + this.#beginning.length + 10),
+        ),
+      );
     };
     const walk = (node: number, level: number): { first: number; live: number } => {
       const nodes = level < 0 ? order.leaves : order.inner;
@@ -98,7 +102,10 @@ describe("the order of keys", () => {
           if (numbers.refs.has(number)) continue;
           numbers.insert(number);
         }
-        assert.deepEqual(numbers.check(), [...numbers.refs.keys()].sort((a, b) => a - b));
+        assert.deepEqual(
+          numbers.check(),
+          [...numbers.refs.keys()].sort((a, b) => a - b),
+        );
         const all = [...numbers.refs.keys()];
         const sorted = all.toSorted((a, b) => a - b);
         for (let i = 0; i < 500; i++) {

@@ -106,7 +106,7 @@ export function wide(low: number, high: number): number {
 
 /** The version of the record whose first word is `at`. */
 export function versionAt(words: Uint32Array, at: number): number {
-  const high = ((words[at + RECORD_REVISION_HIGH]! >>> HIGH_BITS) << 10) | (words[at + RECORD_CREATE_HIGH]! >>> HIGH_BITS & 0x3ff);
+  const high = ((words[at + RECORD_REVISION_HIGH]! >>> HIGH_BITS) << 10) | ((words[at + RECORD_CREATE_HIGH]! >>> HIGH_BITS) & 0x3ff);
   return wide(words[at + RECORD_VERSION_LOW]!, high);
 }
 

@@ -45,7 +45,15 @@ describe("the packed table agrees with the simple one", () => {
 
 describe("canaries: the agreement rejects", () => {
   const rejects = (canary: new () => Table): void => {
-    const options = { create: () => new canary(), keys: awkwardKeys(), valueBytes: (value: number) => value % 40, steps: 250, runs: 150, seed: 1, shrinks: false };
+    const options = {
+      create: () => new canary(),
+      keys: awkwardKeys(),
+      valueBytes: (value: number) => value % 40,
+      steps: 250,
+      runs: 150,
+      seed: 1,
+      shrinks: false,
+    };
     assert.throws(() => checkAgreement(options), /Property failed/);
   };
 
@@ -169,7 +177,14 @@ describe("the packed table", () => {
   test("keeps revisions and versions above 32 bits", () => {
     const table = create();
     const high = 2 ** 53 - 10;
-    const ref = table.restore({ key: keyOf(1), value: bytesOf(3, 3), revision: high, createRevision: high - 1, version: high - 2, lease: "00000000ffffffff" });
+    const ref = table.restore({
+      key: keyOf(1),
+      value: bytesOf(3, 3),
+      revision: high,
+      createRevision: high - 1,
+      version: high - 2,
+      lease: "00000000ffffffff",
+    });
     assert.deepEqual(
       [table.revision(ref), table.createRevision(ref), table.version(ref), table.lease(ref)],
       [high, high - 1, high - 2, "00000000ffffffff"],
@@ -211,7 +226,10 @@ describe("the packed table", () => {
     table.put({ key: keyOf(1), value: bytesOf(1, 1), revision: 3, lease: undefined });
     assert.throws(() => table.put({ key: keyOf(1), value: bytesOf(1, 1), revision: 2, lease: undefined }), broken);
     assert.throws(() => table.put({ key: keyOf(1), value: bytesOf(1, 1), revision: 3, lease: "xyz" }), broken);
-    assert.throws(() => table.restore({ key: keyOf(1), value: bytesOf(1, 1), revision: 3, createRevision: 3, version: 1, lease: undefined }), broken);
+    assert.throws(
+      () => table.restore({ key: keyOf(1), value: bytesOf(1, 1), revision: 3, createRevision: 3, version: 1, lease: undefined }),
+      broken,
+    );
     assert.throws(() => table.compact(3, 1), broken, "not published");
     assert.throws(() => table.event(7), broken);
     table.publish(3);

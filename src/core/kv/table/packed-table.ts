@@ -146,7 +146,12 @@ export class PackedTable implements Table {
     return at === 0 ? 0 : this.#word(at, KEY_HEAD);
   }
 
-  put(record: { readonly key: Uint8Array; readonly value: Uint8Array; readonly revision: number; readonly lease: string | undefined }): RecordRef {
+  put(record: {
+    readonly key: Uint8Array;
+    readonly value: Uint8Array;
+    readonly revision: number;
+    readonly lease: string | undefined;
+  }): RecordRef {
     const { key, value, revision } = record;
     this.#admit(key, revision);
     const hash = hashKey(key, 0, key.length, this.#seedLow, this.#seedHigh);

@@ -9,14 +9,7 @@
  * The slots are numbers with a sequence lock of the usual kind. All accesses of both sides to them are atomic, which JavaScript orders
  * totally, on any processor.
  */
-import {
-  CONTROL_RECLAMATIONS,
-  CONTROL_SLOTS,
-  CONTROL_SLOTS_SEQUENCE,
-  CONTROL_WORDS,
-  HIGH_BITS,
-  SHARED_SLOTS,
-} from "./layout.ts";
+import { CONTROL_RECLAMATIONS, CONTROL_SLOTS, CONTROL_SLOTS_SEQUENCE, CONTROL_WORDS, HIGH_BITS, SHARED_SLOTS } from "./layout.ts";
 import { assert } from "../../assert.ts";
 
 const PUBLISHED_LOW: number = CONTROL_SLOTS;

@@ -5,15 +5,7 @@
  * a few of the small ones stay keeps the small ones' slabs: memory that is not shared between sizes is the price of never moving.
  */
 import { assert } from "../../assert.ts";
-import {
-  CONTROL_EPOCHS,
-  SLAB_BYTES,
-  SLAB_UNITS,
-  SLAB_UNITS_LOG2,
-  SLAB_UNITS_MASK,
-  SLABS_MAX,
-  VALUE_BYTES_MAX,
-} from "./layout.ts";
+import { CONTROL_EPOCHS, SLAB_BYTES, SLAB_UNITS, SLAB_UNITS_LOG2, SLAB_UNITS_MASK, SLABS_MAX, VALUE_BYTES_MAX } from "./layout.ts";
 import type { SharedTableGrowth } from "./layout.ts";
 
 /** Larger places lie alone in a buffer. */
@@ -38,7 +30,7 @@ export function sizeOfUnits(units: number): number {
 /** How many units a place of this size has. */
 export function unitsOfSize(size: number): number {
   if (size < 16) return size + 1;
-  return (((size - 16) & 7) + 9) << ((size - 16) >> 3) << 1;
+  return ((((size - 16) & 7) + 9) << ((size - 16) >> 3)) << 1;
 }
 
 export class Slabs {
@@ -65,7 +57,11 @@ export class Slabs {
   readonly #pool: number[] = [];
   readonly #unused: number[] = [];
 
-  constructor(options: { readonly control: Uint32Array; readonly slabsMax: number; readonly onGrowth: (growth: SharedTableGrowth) => void }) {
+  constructor(options: {
+    readonly control: Uint32Array;
+    readonly slabsMax: number;
+    readonly onGrowth: (growth: SharedTableGrowth) => void;
+  }) {
     assert(options.slabsMax <= SLABS_MAX, "slab numbers fit into 15 bits");
     this.#control = options.control;
     this.#slabsMax = options.slabsMax;

@@ -69,10 +69,7 @@ export class PackedCursor implements TableCursor {
     this.#leaf = leaf;
     if (leaf === NONE) return;
     this.#from = this.#start.length === 0 ? 0 : this.#order.slotsBelow(leaf, this.#start, this.#start.length, false);
-    this.#to =
-      this.#end === undefined
-        ? this.#order.leaves.size(leaf)
-        : this.#order.slotsBelow(leaf, this.#end, this.#end.length, false);
+    this.#to = this.#end === undefined ? this.#order.leaves.size(leaf) : this.#order.slotsBelow(leaf, this.#end, this.#end.length, false);
   }
 
   /** The newest record of the slot's key, which is kept in mind. */

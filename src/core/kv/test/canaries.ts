@@ -59,15 +59,22 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a lease falls due a millisecond late",
-    spoil: (machine) => replace(field(field(machine, "data"), "leases"), "due", (original) => (clockMs) => original((clockMs as number) - 1)),
+    spoil: (machine) =>
+      replace(field(field(machine, "data"), "leases"), "due", (original) => (clockMs) => original((clockMs as number) - 1)),
   },
   {
     name: "history is not charged for what a deletion holds",
-    spoil: (machine) => replace(field(field(machine, "data"), "ledger"), "add", (original) => (revision, bytes) => original(revision, Math.min(bytes as number, 80))),
+    spoil: (machine) =>
+      replace(
+        field(field(machine, "data"), "ledger"),
+        "add",
+        (original) => (revision, bytes) => original(revision, Math.min(bytes as number, 80)),
+      ),
   },
   {
     name: "history is trimmed one revision late",
-    spoil: (machine) => replace(field(field(machine, "data"), "ledger"), "trim", (original) => (through) => original((through as number) - 1)),
+    spoil: (machine) =>
+      replace(field(field(machine, "data"), "ledger"), "trim", (original) => (through) => original((through as number) - 1)),
   },
   {
     name: "a pin does not hold history back",

@@ -22,10 +22,23 @@ export interface ModelEvent {
 }
 
 export type ModelCommand =
-  | { readonly op: "put"; readonly key: string; readonly value: string; readonly ttlMs?: number; readonly lease?: string; readonly prevKv?: boolean }
+  | {
+      readonly op: "put";
+      readonly key: string;
+      readonly value: string;
+      readonly ttlMs?: number;
+      readonly lease?: string;
+      readonly prevKv?: boolean;
+    }
   | { readonly op: "deleteKey"; readonly key: string; readonly prevKv?: boolean }
   | { readonly op: "deleteRange"; readonly start: string; readonly end: string | undefined; readonly prevKv?: boolean }
-  | { readonly op: "compareAndSwap"; readonly key: string; readonly expected: string | undefined; readonly value: string; readonly ttlMs?: number };
+  | {
+      readonly op: "compareAndSwap";
+      readonly key: string;
+      readonly expected: string | undefined;
+      readonly value: string;
+      readonly ttlMs?: number;
+    };
 
 export interface ModelResult {
   readonly refusal: string | undefined;
@@ -82,7 +95,10 @@ export class Model {
     }
     const results = commands.map((command, at) => this.run(index, at, command));
     const held = (): number => this.bytes.slice(this.compactRevision + 1).reduce((sum, bytes) => sum + bytes, 0);
-    while (this.compactRevision < before && (this.revision - this.compactRevision > this.limits.revisionsMax || held() > this.limits.bytesMax)) {
+    while (
+      this.compactRevision < before &&
+      (this.revision - this.compactRevision > this.limits.revisionsMax || held() > this.limits.bytesMax)
+    ) {
       this.compactRevision++;
     }
     return results;

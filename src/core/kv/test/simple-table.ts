@@ -77,7 +77,12 @@ export class SimpleTable implements Table {
     return this.chains.get(text(key))?.at(-1)?.ref ?? 0;
   }
 
-  put(record: { readonly key: Uint8Array; readonly value: Uint8Array; readonly revision: number; readonly lease: string | undefined }): RecordRef {
+  put(record: {
+    readonly key: Uint8Array;
+    readonly value: Uint8Array;
+    readonly revision: number;
+    readonly lease: string | undefined;
+  }): RecordRef {
     const before = this.liveRecord(record.key);
     return this.append({
       ...record,

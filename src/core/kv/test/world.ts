@@ -23,11 +23,46 @@ export interface WorldOptions {
 }
 
 export type Action =
-  | { readonly do: "apply"; readonly commands: readonly ModelCommand[]; readonly passMs: number; readonly slices: readonly number[]; readonly peek: boolean }
-  | { readonly do: "range"; readonly start: string; readonly end: string | undefined; readonly back: number | undefined; readonly limit: number; readonly order: RangeRequest["order"]; readonly sortBy: RangeRequest["sortBy"]; readonly keysOnly: boolean; readonly countOnly: boolean; readonly filter: number | undefined; readonly slice: number; readonly passing: boolean }
-  | { readonly do: "scan"; readonly start: string; readonly end: string | undefined; readonly order: RangeRequest["order"]; readonly bytesMax: number; readonly commands: readonly ModelCommand[] }
+  | {
+      readonly do: "apply";
+      readonly commands: readonly ModelCommand[];
+      readonly passMs: number;
+      readonly slices: readonly number[];
+      readonly peek: boolean;
+    }
+  | {
+      readonly do: "range";
+      readonly start: string;
+      readonly end: string | undefined;
+      readonly back: number | undefined;
+      readonly limit: number;
+      readonly order: RangeRequest["order"];
+      readonly sortBy: RangeRequest["sortBy"];
+      readonly keysOnly: boolean;
+      readonly countOnly: boolean;
+      readonly filter: number | undefined;
+      readonly slice: number;
+      readonly passing: boolean;
+    }
+  | {
+      readonly do: "scan";
+      readonly start: string;
+      readonly end: string | undefined;
+      readonly order: RangeRequest["order"];
+      readonly bytesMax: number;
+      readonly commands: readonly ModelCommand[];
+    }
   | { readonly do: "maintain"; readonly records: number }
-  | { readonly do: "watch"; readonly start: string; readonly end: string | undefined; readonly back: number | undefined; readonly prevKv: boolean; readonly only: "puts" | "deletes" | undefined; readonly initial: boolean; readonly onGap: "throw" | "reset" }
+  | {
+      readonly do: "watch";
+      readonly start: string;
+      readonly end: string | undefined;
+      readonly back: number | undefined;
+      readonly prevKv: boolean;
+      readonly only: "puts" | "deletes" | undefined;
+      readonly initial: boolean;
+      readonly onGap: "throw" | "reset";
+    }
   | { readonly do: "credit"; readonly watch: number; readonly bytes: number }
   | { readonly do: "progress" | "unwatch"; readonly watch: number }
   | { readonly do: "pump"; readonly records: number }
@@ -186,13 +221,23 @@ export class World {
     const { start, end, back, limit, order, sortBy, keysOnly, countOnly, filter } = action;
     const { model } = this;
     const revision = back === undefined ? undefined : model.revision - back;
-    const bounds = filter === undefined ? {} : { minModRevision: model.revision - filter, maxCreateRevision: model.revision - (filter >> 1) };
+    const bounds =
+      filter === undefined ? {} : { minModRevision: model.revision - filter, maxCreateRevision: model.revision - (filter >> 1) };
     const request: RangeRequest = { interval: intervalOf(start, end), limit, order, sortBy, keysOnly, countOnly, revision, ...bounds };
     const at = revision ?? model.revision;
     const expectation = { compact: model.compactRevision, revision: model.revision };
     const reading = this.machine.range(request);
     while (!reading.step(action.slice)) {
-      if (action.passing) this.apply([{ op: "put", key: start === "" ? "a" : start, value: "passing" }, { op: "deleteKey", key: "b" }], 1, [1], false);
+      if (action.passing)
+        this.apply(
+          [
+            { op: "put", key: start === "" ? "a" : start, value: "passing" },
+            { op: "deleteKey", key: "b" },
+          ],
+          1,
+          [1],
+          false,
+        );
       this.machine.maintain(NO_WORK);
     }
     const answer = reading.result();
@@ -204,7 +249,10 @@ export class World {
     } else {
       // A revision below the compacted one may still be readable here, if somebody pins it; then it must be right.
       const all = model.within(start, end, at);
-      const matching = filter === undefined ? all : all.filter((kv) => kv.modRevision >= bounds.minModRevision! && kv.createRevision <= bounds.maxCreateRevision!);
+      const matching =
+        filter === undefined
+          ? all
+          : all.filter((kv) => kv.modRevision >= bounds.minModRevision! && kv.createRevision <= bounds.maxCreateRevision!);
       const sign = order === "ascending" ? 1 : -1;
       const sorted = matching.sort((left, right) => sign * compareBy(sortBy, left, right));
       const kept = countOnly ? [] : limit > 0 ? sorted.slice(0, limit) : sorted;
@@ -266,7 +314,9 @@ export class World {
     const { start, end, request } = watching;
     return this.model.events[revision]!.filter(
       ({ kind, kv }) =>
-        kv.key >= start && (end === undefined || kv.key < end) && (request.only === undefined || request.only === (kind === "put" ? "puts" : "deletes")),
+        kv.key >= start &&
+        (end === undefined || kv.key < end) &&
+        (request.only === undefined || request.only === (kind === "put" ? "puts" : "deletes")),
     ).map((event) => (request.prevKv ? event : { ...event, prevKv: undefined }));
   }
 
@@ -472,7 +522,10 @@ const command: fc.Arbitrary<ModelCommand> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ op: fc.constant("deleteKey" as const), key, prevKv: fc.boolean() }) },
   { weight: 1, arbitrary: fc.constant({ op: "deleteRange" as const, start: "", end: undefined }) },
   { weight: 1, arbitrary: fc.tuple(interval, fc.boolean()).map(([range, prevKv]) => ({ op: "deleteRange" as const, ...range, prevKv })) },
-  { weight: 1, arbitrary: fc.record({ op: fc.constant("compareAndSwap" as const), key, expected: fc.option(value, { nil: undefined }), value }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ op: fc.constant("compareAndSwap" as const), key, expected: fc.option(value, { nil: undefined }), value }),
+  },
   { weight: 1, arbitrary: fc.record({ op: fc.constant("compareAndSwap" as const), key, expected: fc.constant(undefined), value, ttlMs }) },
 );
 const commands: fc.Arbitrary<ModelCommand[]> = fc.array(command, { maxLength: 6 });

@@ -51,7 +51,10 @@ export class Invariants {
     for (let index = Math.max(1, raft.firstIndex); index < this.#committed.length; index++) {
       const committed = this.#committed[index];
       if (committed === undefined || committed.term > raft.term) continue;
-      assert(raft.termAt(index) === committed.term, `Leader Completeness: ${letter}, leader of ${raft.term}, lacks ${index}/${committed.term}`);
+      assert(
+        raft.termAt(index) === committed.term,
+        `Leader Completeness: ${letter}, leader of ${raft.term}, lacks ${index}/${committed.term}`,
+      );
     }
     assert(raft.lastIndex >= this.committedIndex, `Leader Completeness: the log of ${letter} ends before what is committed`);
   }
@@ -82,9 +85,15 @@ export class Invariants {
         this.#durableOnQuorum(index, term, raft.id);
         continue;
       }
-      assert(committed.term === term, `State Machine Safety: ${letter} commits ${index}/${term}, another committed ${index}/${committed.term}`);
+      assert(
+        committed.term === term,
+        `State Machine Safety: ${letter} commits ${index}/${term}, another committed ${index}/${committed.term}`,
+      );
       if (record === undefined) continue;
-      assert(committed.record === undefined || equal(committed.record, record), `State Machine Safety: ${letter} has other bytes at ${index}`);
+      assert(
+        committed.record === undefined || equal(committed.record, record),
+        `State Machine Safety: ${letter} has other bytes at ${index}`,
+      );
     }
   }
 
@@ -105,7 +114,10 @@ export class Invariants {
   #leaderLease({ raft, letter, now }: TestMember): void {
     if (raft.leaseUntil() <= now) return;
     this.leases++;
-    assert(raft.commitIndex >= this.committedIndex, `${letter} has a leader lease at ${raft.commitIndex} while ${this.committedIndex} is committed`);
+    assert(
+      raft.commitIndex >= this.committedIndex,
+      `${letter} has a leader lease at ${raft.commitIndex} while ${this.committedIndex} is committed`,
+    );
   }
 
   /** If two logs have an entry with the same index and term, they are the same up to there (Raft 5.3). Costly: for the end of a run. */
@@ -135,4 +147,3 @@ function entryOf(member: TestMember, index: number): Entry {
 function equal(a: Uint8Array, b: Uint8Array): boolean {
   return a.byteLength === b.byteLength && a.every((byte, i) => byte === b[i]);
 }
-

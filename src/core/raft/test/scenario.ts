@@ -70,13 +70,22 @@ class ScenarioRun {
     return this.#out.length === 0 ? ["ok"] : this.#out;
   }
 
-  #run(command: { readonly name: string; readonly first: string; readonly rest: readonly string[]; readonly option: (key: string) => string }): void {
+  #run(command: {
+    readonly name: string;
+    readonly first: string;
+    readonly rest: readonly string[];
+    readonly option: (key: string) => string;
+  }): void {
     const { name, first, rest, option } = command;
     const cluster = this.#cluster;
     const [second = ""] = rest;
     switch (name) {
       case "member": {
-        const configuration = configurationOfLetters({ voters: option("voters"), outgoing: option("outgoing"), learners: option("learners") });
+        const configuration = configurationOfLetters({
+          voters: option("voters"),
+          outgoing: option("outgoing"),
+          learners: option("learners"),
+        });
         const terms = option("log") === "" ? [] : option("log").split(",").map(Number);
         const term = option("term") === "" ? (terms.at(-1) ?? 0) : Number(option("term"));
         cluster.add(first, configuration, diskOf(terms, { term }));
@@ -170,7 +179,9 @@ class ScenarioRun {
         return;
       case "logs":
         for (const { letter, disk } of cluster.members.values()) {
-          this.#out.push(`${letter}: ${disk.firstIndex > 1 ? `[1-${disk.firstIndex - 1}] ` : ""}${disk.entries.map(({ term }) => term).join(" ")}`);
+          this.#out.push(
+            `${letter}: ${disk.firstIndex > 1 ? `[1-${disk.firstIndex - 1}] ` : ""}${disk.entries.map(({ term }) => term).join(" ")}`,
+          );
         }
         return;
       default:
@@ -198,7 +209,9 @@ class ScenarioRun {
       else if (!worked) {
         const [snapshot] = this.#cluster.snapshots;
         if (snapshot === undefined) return;
-        this.#out.push(`${letterOf(snapshot.from)}->${letterOf(snapshot.to)} snapshot ${snapshot.meta.lastIncludedIndex}/${snapshot.meta.lastIncludedTerm}`);
+        this.#out.push(
+          `${letterOf(snapshot.from)}->${letterOf(snapshot.to)} snapshot ${snapshot.meta.lastIncludedIndex}/${snapshot.meta.lastIncludedTerm}`,
+        );
         this.#cluster.deliverSnapshot();
       }
     }

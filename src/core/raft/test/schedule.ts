@@ -84,7 +84,13 @@ export function runSchedule(schedule: Schedule, raft?: typeof Raft): ScheduleOut
   const cluster = new TestCluster({
     letters: LETTERS,
     configuration: configurationOfLetters({ voters }),
-    limits: { entriesInMemoryBytesMax: 400, inflightMessagesMax: 4, inflightBytesMax: 2_000, appendBytesMax: 200, uncommittedBytesMax: 2_000 },
+    limits: {
+      entriesInMemoryBytesMax: 400,
+      inflightMessagesMax: 4,
+      inflightBytesMax: 2_000,
+      appendBytesMax: 200,
+      uncommittedBytesMax: 2_000,
+    },
     random: () => () => draws.below(2 ** 32),
     raft,
   });

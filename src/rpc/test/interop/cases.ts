@@ -32,6 +32,7 @@ function failing(code: number, message: string): Uint8Array {
   return Buffer.concat([Buffer.from([code]), Buffer.from(message, "utf8")]);
 }
 
+/** The cases, in the order in which they run on one connection. */
 export const CASES: readonly InteropCase[] = [
   {
     name: "empty unary",
@@ -149,7 +150,9 @@ export const CASES: readonly InteropCase[] = [
     name: "custom metadata",
     run: async (client) => {
       const trailer = Uint8Array.from([0xab, 0xab, 0, 1, 0xff]);
-      const answer = await client.unary("Unary", new Uint8Array(3), { metadata: { "x-head": "test_initial_metadata_value", "x-trailer-bin": trailer } });
+      const answer = await client.unary("Unary", new Uint8Array(3), {
+        metadata: { "x-head": "test_initial_metadata_value", "x-trailer-bin": trailer },
+      });
       assert.equal(answer.head, "test_initial_metadata_value");
       assert.deepEqual([...(answer.trailer ?? [])], [...trailer]);
     },

@@ -3,7 +3,15 @@ import { createServer, type Http2Server, type ServerHttp2Session } from "node:ht
 import type { AddressInfo } from "node:net";
 import { create, createFileRegistry, type DescService } from "@bufbuild/protobuf";
 import { BytesValueSchema, file_google_protobuf_wrappers, FileDescriptorProtoSchema, type BytesValue } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, createClient, encodeBinaryHeader, decodeBinaryHeader, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  createClient,
+  encodeBinaryHeader,
+  decodeBinaryHeader,
+  type HandlerContext,
+  type ServiceImpl,
+} from "@connectrpc/connect";
 import { compressionGzip, connectNodeAdapter, createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { InteropError, Mailbox, METHODS, numberAt, numbers, type Implementation, type InteropDuplex, type InteropOptions } from "./peer.ts";
 
@@ -28,7 +36,9 @@ function serviceOf(): DescService {
       },
     ],
   });
-  const registry = createFileRegistry(file, (name) => (name === "google/protobuf/wrappers.proto" ? file_google_protobuf_wrappers : undefined));
+  const registry = createFileRegistry(file, (name) =>
+    name === "google/protobuf/wrappers.proto" ? file_google_protobuf_wrappers : undefined,
+  );
   return registry.getService("test.Interop")!;
 }
 
@@ -88,7 +98,8 @@ interface CallSettings {
 
 function settingsOf(options: InteropOptions | undefined): CallSettings {
   const headers: Record<string, string> = {};
-  for (const [name, value] of Object.entries(options?.metadata ?? {})) headers[name] = typeof value === "string" ? value : encodeBinaryHeader(value);
+  for (const [name, value] of Object.entries(options?.metadata ?? {}))
+    headers[name] = typeof value === "string" ? value : encodeBinaryHeader(value);
   return {
     headers,
     ...(options?.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
@@ -105,10 +116,17 @@ function localName(method: string): string {
   return method[0]!.toLowerCase() + method.slice(1);
 }
 
+/** Client and server of Connect. */
 export const connectNode: Implementation = {
   name: "@connectrpc/connect-node",
   startServer: async () => {
-    const server: Http2Server = createServer(connectNodeAdapter({ routes: (router) => void router.service(service, handlers()), acceptCompression: [compressionGzip], compressMinBytes: 0 }));
+    const server: Http2Server = createServer(
+      connectNodeAdapter({
+        routes: (router) => void router.service(service, handlers()),
+        acceptCompression: [compressionGzip],
+        compressMinBytes: 0,
+      }),
+    );
     const sessions = new Set<ServerHttp2Session>();
     server.on("session", (session: ServerHttp2Session) => {
       sessions.add(session);
@@ -169,7 +187,10 @@ export const connectNode: Implementation = {
       serverStream: (method, request, options) => {
         const controller = new AbortController();
         const mailbox = new Mailbox();
-        stream(client[localName(method)]!(message(request), { ...settingsOf(options), signal: controller.signal }) as AsyncIterable<BytesValue>, mailbox);
+        stream(
+          client[localName(method)]!(message(request), { ...settingsOf(options), signal: controller.signal }) as AsyncIterable<BytesValue>,
+          mailbox,
+        );
         return { send() {}, end() {}, cancel: () => controller.abort(), next: () => mailbox.next() };
       },
       clientStream: async (method, requests, options) => {
@@ -189,8 +210,16 @@ export const connectNode: Implementation = {
         const generate = async function* (): AsyncGenerator<BytesValue> {
           for (let next = await outgoing.next(); next !== undefined; next = await outgoing.next()) yield message(next);
         };
-        stream(client[localName(method)]!(generate(), { ...settingsOf(options), signal: controller.signal }) as AsyncIterable<BytesValue>, incoming);
-        return { send: (one) => outgoing.put(one), end: () => outgoing.put(undefined), cancel: () => controller.abort(), next: () => incoming.next() };
+        stream(
+          client[localName(method)]!(generate(), { ...settingsOf(options), signal: controller.signal }) as AsyncIterable<BytesValue>,
+          incoming,
+        );
+        return {
+          send: (one) => outgoing.put(one),
+          end: () => outgoing.put(undefined),
+          cancel: () => controller.abort(),
+          next: () => incoming.next(),
+        };
       },
       close: async () => sessions.abort(),
     };

@@ -25,7 +25,7 @@ function definition(): grpc.ServiceDefinition {
 
 type Unary = grpc.handleUnaryCall<Uint8Array, Uint8Array>;
 
-export function grpcJsHandlers(): grpc.UntypedServiceImplementation {
+function grpcJsHandlers(): grpc.UntypedServiceImplementation {
   let cancellations = 0;
   const unary: Unary = (call, callback) => {
     const head = call.metadata.get("x-head")[0];
@@ -40,7 +40,8 @@ export function grpcJsHandlers(): grpc.UntypedServiceImplementation {
     callback(null, call.request, trailers);
   };
   const sized: Unary = (call, callback) => callback(null, new Uint8Array(numberAt(call.request, 0)).fill(7));
-  const fail: Unary = (call, callback) => callback({ code: call.request[0]!, details: Buffer.from(call.request.subarray(1)).toString("utf8") });
+  const fail: Unary = (call, callback) =>
+    callback({ code: call.request[0]!, details: Buffer.from(call.request.subarray(1)).toString("utf8") });
   const sleep: Unary = (call) => void call.on("cancelled", () => cancellations++);
   const slow: Unary = (call, callback) => void setTimeout(() => callback(null, call.request), 30);
   const count: Unary = (_call, callback) => callback(null, numbers(cancellations));
@@ -68,12 +69,23 @@ export function grpcJsHandlers(): grpc.UntypedServiceImplementation {
     call.on("data", (message: Uint8Array) => call.write(message));
     call.on("end", () => call.end());
   };
-  return { Unary: unary, Sized: sized, Fail: fail, Sleep: sleep, Slow: slow, Cancellations: count, ServerStream: serverStream, ClientStream: clientStream, Bidi: bidi };
+  return {
+    Unary: unary,
+    Sized: sized,
+    Fail: fail,
+    Sleep: sleep,
+    Slow: slow,
+    Cancellations: count,
+    ServerStream: serverStream,
+    ClientStream: clientStream,
+    Bidi: bidi,
+  };
 }
 
 function metadataOf(options: InteropOptions | undefined): grpc.Metadata {
   const metadata = new grpc.Metadata();
-  for (const [name, value] of Object.entries(options?.metadata ?? {})) metadata.set(name, typeof value === "string" ? value : Buffer.from(value));
+  for (const [name, value] of Object.entries(options?.metadata ?? {}))
+    metadata.set(name, typeof value === "string" ? value : Buffer.from(value));
   return metadata;
 }
 
@@ -108,13 +120,16 @@ function duplexOf(call: Readable): InteropDuplex {
   };
 }
 
+/** Client and server of @grpc/grpc-js. */
 export const grpcJs: Implementation = {
   name: "@grpc/grpc-js",
   startServer: async () => {
     const server = new grpc.Server({ "grpc.max_receive_message_length": -1, "grpc.default_compression_algorithm": 2 });
     server.addService(definition(), grpcJsHandlers());
     const port = await new Promise<number>((resolve, reject) => {
-      server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, found) => (error === null ? resolve(found) : reject(error)));
+      server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, found) =>
+        error === null ? resolve(found) : reject(error),
+      );
     });
     return {
       port,
@@ -133,30 +148,51 @@ export const grpcJs: Implementation = {
         new Promise((resolve, reject) => {
           let head: grpc.Metadata | undefined;
           let response: Uint8Array | undefined;
-          const call = client.makeUnaryRequest(path(method), encode, decode, request, metadataOf(options), callOptionsOf(options), (error, value) => {
-            if (error !== null) reject(asInterop(error));
-            else response = value;
-          });
+          const call = client.makeUnaryRequest(
+            path(method),
+            encode,
+            decode,
+            request,
+            metadataOf(options),
+            callOptionsOf(options),
+            (error, value) => {
+              if (error !== null) reject(asInterop(error));
+              else response = value;
+            },
+          );
           call.on("metadata", (found) => (head = found));
           call.on("status", (status) => {
             if (response === undefined) return;
             const trailer = status.metadata.get("x-trailer-bin")[0];
             const found = head?.get("x-head")[0];
-            resolve({ response, head: typeof found === "string" ? found : undefined, trailer: trailer instanceof Buffer ? Uint8Array.from(trailer) : undefined });
+            resolve({
+              response,
+              head: typeof found === "string" ? found : undefined,
+              trailer: trailer instanceof Buffer ? Uint8Array.from(trailer) : undefined,
+            });
           });
           options?.signal?.addEventListener("abort", () => call.cancel());
         }),
-      serverStream: (method, request, options) => duplexOf(client.makeServerStreamRequest(path(method), encode, decode, request, metadataOf(options), callOptionsOf(options))),
+      serverStream: (method, request, options) =>
+        duplexOf(client.makeServerStreamRequest(path(method), encode, decode, request, metadataOf(options), callOptionsOf(options))),
       clientStream: (method, requests, options) =>
         new Promise((resolve, reject) => {
-          const call = client.makeClientStreamRequest(path(method), encode, decode, metadataOf(options), callOptionsOf(options), (error, value) => {
-            if (error !== null) reject(asInterop(error));
-            else resolve(value!);
-          });
+          const call = client.makeClientStreamRequest(
+            path(method),
+            encode,
+            decode,
+            metadataOf(options),
+            callOptionsOf(options),
+            (error, value) => {
+              if (error !== null) reject(asInterop(error));
+              else resolve(value!);
+            },
+          );
           for (const request of requests) call.write(request);
           call.end();
         }),
-      bidi: (method, options) => duplexOf(client.makeBidiStreamRequest(path(method), encode, decode, metadataOf(options), callOptionsOf(options))),
+      bidi: (method, options) =>
+        duplexOf(client.makeBidiStreamRequest(path(method), encode, decode, metadataOf(options), callOptionsOf(options))),
       close: async () => client.close(),
     };
   },

@@ -75,6 +75,7 @@ class Handling {
   }
 }
 
+/** Client and server on node:http2. */
 export const nodeHttp2: Implementation = {
   name: "node:http2",
   startServer: async () => {
@@ -145,10 +146,17 @@ export const nodeHttp2: Implementation = {
     const session = http2.connect(`http://127.0.0.1:${port}`);
     session.on("error", () => {});
     const open = (method: string, options: InteropOptions | undefined): InteropDuplex & { heads: http2.IncomingHttpHeaders[] } => {
-      const head: http2.OutgoingHttpHeaders = { ":method": "POST", ":path": `/test.Interop/${method}`, "content-type": "application/grpc", te: "trailers", "grpc-accept-encoding": "gzip" };
+      const head: http2.OutgoingHttpHeaders = {
+        ":method": "POST",
+        ":path": `/test.Interop/${method}`,
+        "content-type": "application/grpc",
+        te: "trailers",
+        "grpc-accept-encoding": "gzip",
+      };
       if (compress) head["grpc-encoding"] = "gzip";
       if (options?.timeoutMs !== undefined) head["grpc-timeout"] = `${options.timeoutMs}m`;
-      for (const [name, value] of Object.entries(options?.metadata ?? {})) head[name] = typeof value === "string" ? value : Buffer.from(value).toString("base64");
+      for (const [name, value] of Object.entries(options?.metadata ?? {}))
+        head[name] = typeof value === "string" ? value : Buffer.from(value).toString("base64");
       const stream = session.request(head);
       const mailbox = new Mailbox();
       const heads: http2.IncomingHttpHeaders[] = [];
@@ -164,11 +172,19 @@ export const nodeHttp2: Implementation = {
       });
       stream.on("trailers", onTrailers);
       stream.on("error", () => {});
-      stream.on("close", () => mailbox.put(status === null ? new InteropError(stream.rstCode === 8 ? 1 : 13, `reset with ${stream.rstCode}`) : status));
+      stream.on("close", () =>
+        mailbox.put(status === null ? new InteropError(stream.rstCode === 8 ? 1 : 13, `reset with ${stream.rstCode}`) : status),
+      );
       readMessages(stream, (message) => mailbox.put(message));
       const cancel = (): void => stream.close(http2.constants.NGHTTP2_CANCEL);
       options?.signal?.addEventListener("abort", cancel);
-      return { heads, send: (message) => void stream.write(wrap(message, compress)), end: () => void stream.end(), next: () => mailbox.next(), cancel };
+      return {
+        heads,
+        send: (message) => void stream.write(wrap(message, compress)),
+        end: () => void stream.end(),
+        next: () => mailbox.next(),
+        cancel,
+      };
     };
     return {
       unary: async (method, request, options) => {

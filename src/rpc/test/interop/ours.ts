@@ -5,7 +5,7 @@ import type { ClientCall } from "../../grpc/client-call.ts";
 import type { CallOptions } from "../../grpc/client-call.ts";
 import { Metadata } from "../../grpc/metadata.ts";
 import { RpcServer } from "../../grpc/server.ts";
-import type { CallContext } from "../../grpc/server-call.ts";
+import type { CallContext } from "../../grpc/handler.ts";
 import { RpcError } from "../../grpc/status.ts";
 import { interopMethod } from "../methods.ts";
 import { InteropError, numberAt, numbers, type Implementation, type InteropDuplex, type InteropOptions } from "./peer.ts";
@@ -49,6 +49,7 @@ function duplex(call: ClientCall<Uint8Array, Uint8Array>): InteropDuplex {
   };
 }
 
+/** Our client and server. */
 export const ours: Implementation = {
   name: "ours",
   startServer: async () => {
@@ -98,7 +99,10 @@ export const ours: Implementation = {
       unary: async (method, request, options) => {
         let head: Metadata | undefined;
         let trailers: Metadata | undefined;
-        const callOptions = optionsOf(options, compress, { onMetadata: (found) => (head = found), onTrailers: (found) => (trailers = found) });
+        const callOptions = optionsOf(options, compress, {
+          onMetadata: (found) => (head = found),
+          onTrailers: (found) => (trailers = found),
+        });
         try {
           const response = await client.unary(interopMethod(method, "unary"), request, callOptions);
           return { response, head: head?.get("x-head"), trailer: trailers?.getBinary("x-trailer-bin") };
@@ -106,7 +110,8 @@ export const ours: Implementation = {
           throw asInterop(error);
         }
       },
-      serverStream: (method, request, options) => duplex(client.serverStream(interopMethod(method, "serverStream"), request, optionsOf(options, compress))),
+      serverStream: (method, request, options) =>
+        duplex(client.serverStream(interopMethod(method, "serverStream"), request, optionsOf(options, compress))),
       clientStream: async (method, requests, options) => {
         const call = client.stream(interopMethod(method, "clientStream"), optionsOf(options, compress));
         const response = call.response();

@@ -30,6 +30,7 @@ export interface InteropOptions {
   readonly signal?: AbortSignal;
 }
 
+/** The answer to a unary call. */
 export interface InteropAnswer {
   readonly response: Uint8Array;
   /** `x-head` of the response's head, `x-trailer-bin` of its trailers. */
@@ -37,6 +38,7 @@ export interface InteropAnswer {
   readonly trailer: Uint8Array | undefined;
 }
 
+/** A call whose responses stream, and perhaps its requests. */
 export interface InteropDuplex {
   send(message: Uint8Array): void;
   end(): void;
@@ -54,6 +56,7 @@ export interface InteropClient {
   close(): Promise<void>;
 }
 
+/** A server of test.Interop on a free port. */
 export interface InteropServer {
   readonly port: number;
   /** Stops accepting calls and lets those that are open finish. */
@@ -85,6 +88,7 @@ export function numbers(...values: number[]): Uint8Array {
   return bytes;
 }
 
+/** The number at a place in such bytes. */
 export function numberAt(bytes: Uint8Array, index: number): number {
   return Buffer.from(bytes).readUInt32BE(index * 4);
 }

@@ -37,7 +37,13 @@ export function checkAgreement(options: AgreementOptions): void {
   const step: fc.Arbitrary<Step> = fc.oneof(
     {
       weight: 8,
-      arbitrary: fc.record({ kind: fc.constant("put" as const), key: place, value: fc.nat(255), lease: fc.boolean(), sameRevision: fc.boolean() }),
+      arbitrary: fc.record({
+        kind: fc.constant("put" as const),
+        key: place,
+        value: fc.nat(255),
+        lease: fc.boolean(),
+        sameRevision: fc.boolean(),
+      }),
     },
     { weight: 5, arbitrary: fc.record({ kind: fc.constant("delete" as const), key: place, cause, sameRevision: fc.boolean() }) },
     { weight: 3, arbitrary: fc.record({ kind: fc.constant("compact" as const), back, recordsMax: fc.nat(20) }) },
@@ -47,7 +53,9 @@ export function checkAgreement(options: AgreementOptions): void {
     { weight: 1, arbitrary: fc.record({ kind: fc.constant("seek" as const), back }) },
   );
   const restored = fc.uniqueArray(place, { maxLength: 8 });
-  const property = fc.property(restored, fc.array(step, { maxLength: options.steps, size: "max" }), (base, steps) => run(options, base, steps));
+  const property = fc.property(restored, fc.array(step, { maxLength: options.steps, size: "max" }), (base, steps) =>
+    run(options, base, steps),
+  );
   fc.assert(property, { numRuns: options.runs, seed: options.seed, endOnFailure: options.shrinks === false });
 }
 
@@ -61,7 +69,8 @@ function run(options: AgreementOptions, base: readonly number[], steps: readonly
   for (const [i, place] of base.entries()) {
     const key = options.keys[place]!;
     const value = bytesOf(options.valueBytes(place), place);
-    for (const table of both) table.restore({ key, value, revision: 100 - i, createRevision: 3, version: 7_000_000_000 + i, lease: undefined });
+    for (const table of both)
+      table.restore({ key, value, revision: 100 - i, createRevision: 3, version: 7_000_000_000 + i, lease: undefined });
     revision = 100;
   }
   for (const table of both) table.publish(revision);
@@ -141,7 +150,8 @@ function sameEverything(options: AgreementOptions, tested: Table, model: Table):
       right = model.previous(right);
     }
   }
-  for (let position = model.firstEvent; position < model.endEvent; position++) sameRecord(tested, tested.event(position), model, model.event(position));
+  for (let position = model.firstEvent; position < model.endEvent; position++)
+    sameRecord(tested, tested.event(position), model, model.event(position));
   for (const order of ["ascending", "descending"] as const) {
     const everything: KeyInterval = { start: new Uint8Array(0), end: undefined };
     const left = tested.cursor(everything, order);
@@ -180,7 +190,22 @@ export function bytesOf(length: number, fill: number): Uint8Array {
 
 /** Keys that try the comparisons: prefixes of each other, zeros at the end, single bytes, a long common beginning, an order of bytes above 127. */
 export function awkwardKeys(): Uint8Array[] {
-  const texts = ["a", "a\0", "a\0\0", "a\0b", "\0", "\xff", "\xff\xff", "\x7f", "\x80", "12345678", "12345678\0", "123456789", "1234567", "1234567\0"];
+  const texts = [
+    "a",
+    "a\0",
+    "a\0\0",
+    "a\0b",
+    "\0",
+    "\xff",
+    "\xff\xff",
+    "\x7f",
+    "\x80",
+    "12345678",
+    "12345678\0",
+    "123456789",
+    "1234567",
+    "1234567\0",
+  ];
   for (let i = 0; i < 26; i++) texts.push(`service/region/${String.fromCharCode(97 + i)}`, `service/region/${i}/node`);
   texts.push("k".repeat(300), "k".repeat(301), `${"k".repeat(300)}\0`);
   return texts.map((text) => Uint8Array.from(text, (character) => character.charCodeAt(0)));
