@@ -47,7 +47,7 @@ export const CANARIES: readonly Canary[] = [
     edits: [
       raft("commit.ts", "if (agreed > state.commitIndex && state.log.termAt(agreed) === state.term)", "if (agreed > state.commitIndex)"),
     ],
-    profile: ELECTIONS,
+    profile: DISKS,
     seedsMax: 40,
   },
   {

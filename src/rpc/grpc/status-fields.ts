@@ -1,0 +1,17 @@
+/** The header fields in which a server sends the status of a call that failed. */
+import { encodeBinaryValue, type Metadata } from "./metadata.ts";
+import { encodeStatusMessage, Status, type RpcError } from "./status.ts";
+
+/** A longer message would only risk the peer's header limit. */
+const MESSAGE_LENGTH_MAX = 2048;
+
+/** Names and values in turn: the status, then the error's metadata, then the trailers. */
+export function statusFields(error: RpcError, trailers: Metadata | undefined): string[] {
+  // An OK thrown as an error, or a code that is none, would confuse the client.
+  const code = Number.isInteger(error.code) && error.code > 0 ? error.code : Status.UNKNOWN;
+  const fields = ["grpc-status", String(code), "grpc-message", encodeStatusMessage(error.message.slice(0, MESSAGE_LENGTH_MAX))];
+  if (error.details !== undefined) fields.push("grpc-status-details-bin", encodeBinaryValue(error.details));
+  if (error.metadata !== undefined) fields.push(...error.metadata.fields);
+  if (trailers !== undefined) fields.push(...trailers.fields);
+  return fields;
+}

@@ -1,0 +1,23 @@
+/** A certificate for localhost and 127.0.0.1 that signs itself, and its key. For tests alone: the key is no secret. */
+
+/** The certificate. */
+export const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBmjCCAUGgAwIBAgIUFfeIc+cCNEoFvL2yU7n/zr9A4kcwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMjEyMTQ0NloYDzIxMjYxMDI5
+MTIxNDQ2WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQjOIdIGShvYy9On4FHj/aQI+Bkh07N+TXBIcNVGFvtU0ciyO7WJNFk
+QClAgnXpdD2R3rBrqz06qiEbZY2bmXJko28wbTAdBgNVHQ4EFgQUO0qZTeZAaAMK
+Syy3FXgvTpnvYZwwHwYDVR0jBBgwFoAUO0qZTeZAaAMKSyy3FXgvTpnvYZwwDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
+zj0EAwIDRwAwRAIgF0ZoAunysv+Pep94Gsx4xFPGtfBSyCh/WYapjMkMadUCIFHb
+op+5jiqmVbtmGv+nAxwatHoqP9FG7lhMHSme0PVr
+-----END CERTIFICATE-----
+`;
+
+/** Its key. */
+export const KEY = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQggDk6fzictNkqsgST
+f2ZhinVO/u9JlJGVKxRtIMNJCjmhRANCAAQjOIdIGShvYy9On4FHj/aQI+Bkh07N
++TXBIcNVGFvtU0ciyO7WJNFkQClAgnXpdD2R3rBrqz06qiEbZY2bmXJk
+-----END PRIVATE KEY-----
+`;
