@@ -37,6 +37,7 @@ interface Inflow {
   readonly bootId: number;
   next: number;
   acked: number;
+  ackedAt: number;
 }
 
 export interface ProposalsOptions {
@@ -123,7 +124,18 @@ export class Proposals {
   }
 
   onApplied(header: { readonly sequence: number }): void {
+    const batch = this.#batches.get(header.sequence);
+    if (batch !== undefined && batch.ordinal > 0 && batch.term === this.#forwardTerm) this.#release(batch.ordinal);
     this.#forget(header.sequence);
+  }
+
+  /** The leader has taken in all forwarded batches up to and including this ordinal. */
+  #release(ordinal: number): void {
+    let taken = 0;
+    while (taken < this.#forwarded.length && this.#forwarded[taken]!.ordinal <= ordinal)
+      this.#forwardBytes -= this.#forwarded[taken++]!.bytes;
+    if (taken > 0) this.#forwarded.splice(0, taken);
+    if (this.#forwarded.length === 0) this.#resendAt = Number.POSITIVE_INFINITY;
   }
 
   /** An entry of this term was applied: what was proposed before it and not met can never be applied, and is proposed anew. */
@@ -166,7 +178,10 @@ export class Proposals {
       else {
         for (const inflow of inflows) {
           if (inflow.acked === inflow.next) continue;
+          // What was taken in shows to its origin when it is applied; this is for what takes long, and for one who asks again.
+          if (inflow.acked !== -1 && now - inflow.ackedAt < this.#options.resendMs / 4) continue;
           inflow.acked = inflow.next;
+          inflow.ackedAt = now;
           this.#options.send(origin, "urgent", encodeForwardAck(inflow));
         }
       }
@@ -240,11 +255,7 @@ export class Proposals {
   onForwardAck(frame: Uint8Array): void {
     const ack = decodeForwardAck(frame);
     if (ack === undefined || ack.term !== this.#forwardTerm || ack.bootId !== this.#options.bootId) return;
-    let taken = 0;
-    while (taken < this.#forwarded.length && this.#forwarded[taken]!.ordinal < ack.next)
-      this.#forwardBytes -= this.#forwarded[taken++]!.bytes;
-    if (taken > 0) this.#forwarded.splice(0, taken);
-    if (this.#forwarded.length === 0) this.#resendAt = Number.POSITIVE_INFINITY;
+    this.#release(ack.next - 1);
   }
 
   /** A batch from another member. It is taken in only by the leader of the term that it names, in order, once. */
@@ -262,7 +273,11 @@ export class Proposals {
       return;
     }
     // Refused for now (a transfer, too much uncommitted): the forwarder sends it again.
-    if (header.commands > 0 && raft.propose(record, "command") === undefined) return;
+    if (header.commands > 0) {
+      const entry = raft.propose(record, "command");
+      if (entry === undefined) return;
+      raft.awaitCommit(from, entry.index);
+    }
     inflow.next++;
   }
 
@@ -274,7 +289,7 @@ export class Proposals {
     }
     let inflow = inflows.find((one) => one.bootId === bootId);
     if (inflow === undefined) {
-      inflow = { term, bootId, next: 1, acked: 1 };
+      inflow = { term, bootId, next: 1, acked: 1, ackedAt: 0 };
       inflows.push(inflow);
       if (inflows.length > BOOTS_MAX) inflows.shift();
     }

@@ -29,10 +29,11 @@ export function onAppendEntries(state: RaftState, message: AppendEntries): void 
   accept(state, to, lastNew);
 }
 
-/** Its commit index is at most what the leader knows this log to hold. */
+/** Its commit index is at most what the leader knows this log to hold. One of no round asks for no answer. */
 export function onHeartbeat(state: RaftState, message: Heartbeat): void {
   if (Number.isSafeInteger(message.commitIndex) && !state.installingSnapshot)
     state.commitTo(Math.min(message.commitIndex, state.log.lastIndex));
+  if (message.round === 0) return;
   state.send({ kind: "HeartbeatReply", from: state.id, to: message.from, term: state.term, round: message.round });
 }
 

@@ -51,7 +51,7 @@ export interface AppendEntriesReply extends Envelope {
 export interface Heartbeat extends Envelope {
   readonly kind: "Heartbeat";
   readonly commitIndex: number;
-  /** Counts the leader's rounds within its term; a reply to it confirms leadership as of when the round was sent. */
+  /** Counts the leader's rounds, from 1; a reply to it confirms leadership as of when the round was sent. 0: of no round, and not answered. */
   readonly round: number;
 }
 

@@ -44,6 +44,8 @@ const DEFAULT_LIMITS: RaftLimits = {
 
 /** Reads that are waiting at one member, its own and those that others ask it for. */
 export const PENDING_READS_MAX = 65_536;
+/** For how long a follower is left untold of a commit, in the hope that an append comes by. */
+export const COMMIT_DELAY_MS = 2;
 /** Wall clock and monotonic clock that have drifted apart by more than this since the last comparison: the machine was suspended. */
 export const SUSPENSION_MS = 50;
 /** Terms above this are garbage: no cluster holds this many elections. Keeps every term that is counted up from one a safe integer. */

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Configuration } from "./configuration.ts";
 import type { AppendEntries, AppendEntriesReply, Message, RequestVoteReply } from "./message.ts";
+import { COMMIT_DELAY_MS } from "./options.ts";
 import { commandEntry, configurationOfLetters, idOf, letterOf, TestCluster, type TestMember, textOf } from "./test/cluster.ts";
 import { Invariants } from "./test/invariants.ts";
 import * as stories from "./test/stories.ts";
@@ -238,7 +239,22 @@ test("5.3: an entry is committed once a majority has it on disk, and the followe
   assert.ok(entry !== undefined);
   assert.equal(a.raft.commitIndex, before);
   cluster.settle();
+  assert.equal(a.raft.commitIndex, entry.index);
+  // No append came by that would have told them; so they are told by themselves, a little later.
+  cluster.advance(COMMIT_DELAY_MS);
+  cluster.settle();
   for (const { raft } of cluster.members.values()) assert.equal(raft.commitIndex, entry.index);
+});
+
+test("5.3: a follower that waits for a commit is told of it at once", () => {
+  const cluster = three();
+  const a = cluster.elect("A");
+  const b = cluster.member("B");
+  const entry = a.propose("x");
+  a.raft.awaitCommit(b.id, entry!.index);
+  cluster.settle();
+  assert.equal(b.raft.commitIndex, entry!.index);
+  assert.ok(cluster.member("C").raft.commitIndex < entry!.index);
 });
 
 test("5.3: a majority may exclude the leader's own disk", () => {
@@ -571,6 +587,8 @@ test("7: a snapshot that tells nothing new is answered, and changes nothing", ()
   const cluster = three();
   const a = cluster.elect("A");
   const b = cluster.member("B");
+  cluster.advance(COMMIT_DELAY_MS);
+  cluster.settle();
   const meta = { lastIncludedIndex: 1, lastIncludedTerm: 1, clockMs: 0, configuration: b.raft.configuration };
   b.step({ kind: "InstallSnapshot", from: a.id, to: b.id, term: 1, snapshot: meta });
   assert.equal(b.raft.pendingSnapshot, undefined);

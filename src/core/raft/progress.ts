@@ -33,6 +33,10 @@ export class Progress {
   roundConfirmed = 0;
   /** The commit index that an append last told it. */
   commitIndexSent = 0;
+  /** When it is told what else is committed, unless an append does so before; Infinity: nothing else is. */
+  commitDue: number = Number.POSITIVE_INFINITY;
+  /** It waits to hear that this index is committed: somebody asked it for that. */
+  commitAwaited = 0;
   /** When matchIndex last grew, or replication began. */
   advancedAt: number;
   /** nextIndex of the entries asked from the disk; 0 while none are. */

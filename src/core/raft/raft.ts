@@ -30,6 +30,7 @@ import {
   onSnapshotSent,
   onUnreachable,
   retryReplication,
+  commitDeadline,
 } from "./replication.ts";
 import { appendOwn, becomeFollower, resetElectionTimer } from "./roles.ts";
 import { beginSnapshotInstall, onInstallSnapshot, onSnapshotInstalled } from "./snapshot.ts";
@@ -139,6 +140,7 @@ export class Raft {
         state.retryDue = state.now + state.timing.heartbeatMs;
         retryReplication(state);
       }
+      if (state.now >= commitDeadline(state)) state.flushNeeded = true;
     } else if (state.now >= state.election.deadline) {
       onElectionTimeout(state);
     }
@@ -151,7 +153,7 @@ export class Raft {
     const reads = readDeadline(state);
     if (state.role !== "leader") return Math.min(reads, state.election.deadline);
     const transfer = state.transfer?.deadline ?? Number.POSITIVE_INFINITY;
-    return Math.min(reads, transfer, state.heartbeatDue, state.retryDue, checkQuorumAt(state));
+    return Math.min(reads, transfer, state.heartbeatDue, state.retryDue, commitDeadline(state), checkQuorumAt(state));
   }
 
   /** A message from another member, whoever that is and whatever it says. */
@@ -237,6 +239,12 @@ export class Raft {
   propose(record: Uint8Array, kind: "command" | "empty"): Entry | undefined {
     if (this.proposalRefusal() !== undefined) return undefined;
     return appendOwn(this.#state, record, kind, undefined);
+  }
+
+  /** Leader only: this member waits to hear that the index is committed, and is told as soon as it is. */
+  awaitCommit(peer: MemberId, index: number): void {
+    const progress = this.#state.progress.get(peer);
+    if (progress !== undefined) progress.commitAwaited = Math.max(progress.commitAwaited, index);
   }
 
   /** Why a proposal would be refused now. The bound on bytes may be passed by one entry, or an entry larger than it never got through. */

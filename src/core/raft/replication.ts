@@ -2,6 +2,7 @@
  * The leader's half of log replication (Raft 5.3): what is sent to whom and when, and what an answer says about the other log. Entries
  * that came in during a turn leave together at its end. The follower's half is in follower.ts; what is committed, in commit.ts.
  */
+import { COMMIT_DELAY_MS } from "./options.ts";
 import { advanceCommit } from "./commit.ts";
 import type { MemberId } from "./configuration.ts";
 import type { Entry } from "./entry.ts";
@@ -71,6 +72,13 @@ export function onSnapshotSent(state: RaftState, to: MemberId, lastIncludedIndex
   // After a failure the next attempt waits for the next heartbeat.
   progress.paused = lastIncludedIndex === undefined;
   state.flushNeeded = true;
+}
+
+/** When a follower is to be told what is committed, at the latest. */
+export function commitDeadline(state: RaftState): number {
+  let due = Number.POSITIVE_INFINITY;
+  for (const progress of state.progress.values()) due = Math.min(due, progress.commitDue);
+  return due;
 }
 
 /** A link went down or up: what was under way on it is lost, as far as anyone knows. */
@@ -154,8 +162,8 @@ function sendTo(state: RaftState, progress: Progress): void {
       sendAppend(state, progress, NO_ENTRIES);
       progress.paused = true;
     }
-  } else if (progress.commitIndexSent < state.commitIndex && !progress.inflight.full && progress.logReadFrom === 0) {
-    sendAppend(state, progress, NO_ENTRIES);
+  } else {
+    sendCommit(state, progress);
   }
 }
 
@@ -179,7 +187,26 @@ function sendAppend(state: RaftState, progress: Progress, entries: readonly Entr
   if (prevLogTerm === undefined) return;
   const { id: from, term, commitIndex } = state;
   progress.commitIndexSent = commitIndex;
+  progress.commitDue = Number.POSITIVE_INFINITY;
   state.send({ kind: "AppendEntries", from, to: progress.id, term, prevLogIndex, prevLogTerm, commitIndex, entries });
+}
+
+/**
+ * Tells a follower what is committed of the entries that it has. While writes come in, the next append says so at no cost; so this waits for one
+ * a little, unless the follower waits itself. Nobody has to answer: if it is lost, the next heartbeat says the same.
+ */
+function sendCommit(state: RaftState, progress: Progress): void {
+  const commitIndex = Math.min(progress.matchIndex, state.commitIndex);
+  if (progress.commitIndexSent >= commitIndex) return;
+  const awaited = progress.commitAwaited > progress.commitIndexSent && progress.commitAwaited <= commitIndex;
+  if (!awaited && state.now < progress.commitDue) {
+    progress.commitDue = Math.min(progress.commitDue, state.now + COMMIT_DELAY_MS);
+    return;
+  }
+  progress.commitDue = Number.POSITIVE_INFINITY;
+  progress.commitIndexSent = commitIndex;
+  const { id: from, term } = state;
+  state.send({ kind: "Heartbeat", from, to: progress.id, term, commitIndex, round: 0 });
 }
 
 function askForSnapshot(state: RaftState, progress: Progress): void {
