@@ -13,6 +13,7 @@ const usage = `usage: node scripts/run.mjs COMMAND [ARGUMENTS]
   check [NAME...]       static checks: types, lint, layers, format, dead code, package
   sim [ARGUMENTS]       the simulator: --seeds N, --from S, --seed S
   bench [ARGUMENTS]     the benchmark: --quick, --json FILE, ...
+  bench:rpc [N] [S]     the benchmark of the gRPC layer beside grpc-js and node:http2: N rounds of S seconds
   nodes [VERSION...]    the tests on other versions of Node.js (default 22 24 26)
 `;
 
@@ -21,10 +22,11 @@ const programs = {
   start: "examples/dist/demo/main.js",
   sim: "dist/testing/cli.js",
   bench: "bench/dist/main.js",
+  "bench:rpc": "dist/rpc/bench/bench.js",
 };
 
 async function main(command, args) {
-  if (command === undefined || !["start", "build", "test", "check", "sim", "bench", "nodes"].includes(command)) {
+  if (command === undefined || !["start", "build", "test", "check", "sim", "bench", "bench:rpc", "nodes"].includes(command)) {
     process.stderr.write(usage);
     return 2;
   }

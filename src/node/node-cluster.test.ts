@@ -3,7 +3,8 @@ import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { clientSuite } from "../client/test/client-suite.ts";
-import { Engine, EngineError } from "../index.ts";
+import { Engine, EngineError, type EngineOptions } from "../index.ts";
+import { ELSEWHERE_TLS, MEMBER_TLS } from "../transport/test/certificates.ts";
 import { LocalCluster } from "./test/local-cluster.ts";
 
 const names = ["n1", "n2", "n3"];
@@ -230,6 +231,25 @@ test("a directory that has lost its log, or its identity, is refused", async () 
       await assert.rejects(cluster.open("n1"), { code: "CORRUPT" }, "it stays refused");
       rmSync(directory, { recursive: true });
     }
+  } finally {
+    await cluster.end();
+  }
+});
+
+test("members speak TLS with certificates on both sides, and one with a certificate from elsewhere stays outside", async () => {
+  const cluster = await LocalCluster.create(names);
+  const peer = (name: string, { cert, key, ca, serverName }: typeof MEMBER_TLS): Partial<EngineOptions> => ({
+    peer: { listen: cluster.bootstrap[name]!, tls: serverName === undefined ? { cert, key, ca } : { cert, key, ca, serverName } },
+  });
+  try {
+    const [n1, n2] = await Promise.all(names.map((name) => cluster.open(name, peer(name, MEMBER_TLS))));
+    await n1!.waitReady({ timeoutMs: 30_000 });
+    const { revision } = await n1!.put("a", "over TLS");
+    assert.equal((await n2!.get("a"))?.modRevision, revision);
+    await cluster.close("n3");
+    const stranger = await cluster.open("n3", peer("n3", ELSEWHERE_TLS));
+    await assert.rejects(stranger.get("a", { timeoutMs: 1_000 }), { code: "TIMEOUT" });
+    assert.equal((await n1!.put("a", "the two go on")).revision, revision + 1);
   } finally {
     await cluster.end();
   }
