@@ -44,6 +44,8 @@ test("a small application counts right while its leader crashes", async () => {
     assert.ok(first !== undefined);
     assert.equal((await cluster.engine(first).get("counters/visits"))?.text(), String(counted));
     const back = await cluster.restart(leader.name);
+    // The others dial a machine that did not answer again only after a while.
+    await back.waitReady({ timeoutMs: 30_000 });
     assert.equal((await back.get("counters/visits"))?.text(), "40");
   } finally {
     await cluster.close();
@@ -55,7 +57,7 @@ test("ten virtual seconds pass at once, and what has a time to live goes", async
   try {
     const engine = cluster.engine("n2");
     await engine.put("lamp", "lit", { ttlMs: 10_000 });
-    const watch = engine.watch("lamp", { only: "deletes" });
+    const watch = engine.watch("lamp", { only: "deletes", progressMs: 0 });
     const before = cluster.clock.now();
     await cluster.clock.advance(9_000);
     assert.equal((await engine.get("lamp"))?.text(), "lit");
