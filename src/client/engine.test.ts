@@ -56,6 +56,27 @@ describe("the life of an engine", () => {
     rmSync(dataDir, { recursive: true });
   });
 
+  test("a watch made at once after reopening begins with what is new", async () => {
+    const dataDir = temporaryDirectory();
+    const first = await Engine.open({ dataDir });
+    for (const key of ["a", "b", "c"]) await first.put(key, "old");
+    await first.close();
+    const second = await Engine.open({ dataDir });
+    const plain = second.watch({ all: true })[Symbol.asyncIterator]();
+    const initial = second.watch({ all: true }, { initial: true })[Symbol.asyncIterator]();
+    await second.put("d", "new");
+    const { value: event } = await plain.next();
+    assert.ok(event?.kind === "events" && event.events[0]?.kind === "put" && event.events[0].kv.key === "d");
+    const { value: reset } = await initial.next();
+    assert.ok(reset?.kind === "reset");
+    assert.deepEqual(
+      reset.kvs.map(({ key }: { readonly key: string }) => key),
+      ["a", "b", "c"],
+    );
+    await second.close();
+    rmSync(dataDir, { recursive: true });
+  });
+
   test("a directory in use by a live engine is refused, and says by whom", async () => {
     const dataDir = temporaryDirectory();
     const engine = await Engine.open({ dataDir });

@@ -98,10 +98,14 @@ test("what a caller does to its bytes after the call changes nothing", async () 
     const key = Buffer.from("key");
     const value = Buffer.from("value");
     const watch = engine.watch({ prefix: key });
-    const calls = [engine.put(key, value), engine.get(key), engine.range({ prefix: key }), engine.getMany([key])] as const;
+    const named = Buffer.from(key);
+    const put = engine.put(key, value);
     key.fill(0);
     value.fill(0);
-    const [, got, range, many] = await Promise.all(calls);
+    await put;
+    const calls = [engine.get(named), engine.range({ prefix: named }), engine.getMany([named])] as const;
+    named.fill(0);
+    const [got, range, many] = await Promise.all(calls);
     assert.equal(got?.text(), "value");
     assert.equal(range.kvs[0]?.text(), "value");
     assert.equal(many[0]?.text(), "value");

@@ -120,6 +120,10 @@ export class Node {
   /** By member, as its last hello said. */
   readonly #stickinessMs = new Map<MemberId, number>();
 
+  /** This opening has applied what was committed when it came to know a leader's term. */
+  #caughtUp = false;
+  #earlyWatches: (ToNode & { readonly kind: "watch" })[] = [];
+
   #frames: Frame[] = [];
   #calls: ToNode[] = [];
   /** The calls of this turn, and how many of them have been taken up: where a turn breaks off the rest is still told. */
@@ -299,10 +303,11 @@ export class Node {
     }
     let more = this.#frames.length > 0 || this.#calls.length > 0;
     if (raft !== undefined && this.#raft !== undefined) {
-      this.#proposals.flush(raft, now);
-      this.#reads.ask(raft, now);
+      if (this.#earlyWatches.length === 0) this.#proposals.flush(raft, now);
+      this.#reads.ask(raft, now, this.#earlyWatches.length > 0);
       this.#drain(raft, now);
       more = this.#apply() || more;
+      if (!this.#caughtUp && this.#noteCaughtUp(raft, now)) more = true;
       this.#reads.onApplied();
       this.#proposeDue(raft);
       this.#proposeAddress(raft);
@@ -387,7 +392,7 @@ export class Node {
         this.#ranges.unpin(call.call);
         return;
       case "watch":
-        if (this.#watching.count >= this.#options.watchersMax) {
+        if (this.#watching.count + this.#earlyWatches.length >= this.#options.watchersMax) {
           this.#outbox.push({
             kind: "failed",
             call: call.watch,
@@ -401,9 +406,11 @@ export class Node {
           });
           return;
         }
-        this.#watching.add(call, now);
+        if (!this.#caughtUp && call.fromRevision === undefined) this.#earlyWatches.push(call);
+        else this.#watching.add(call, now);
         return;
       case "unwatch":
+        this.#earlyWatches = this.#earlyWatches.filter(({ watch }) => watch !== call.watch);
         this.#watching.remove(call.watch);
         return;
       case "watchCredit":
@@ -502,6 +509,20 @@ export class Node {
       }
       this.#wake();
     });
+  }
+
+  /**
+   * A watch from now on must not begin with what a reopened node has yet to apply; so it waits until the node has caught up once, and what this
+   * node's callers write, or read of it, waits behind it meanwhile. True if something waited.
+   */
+  #noteCaughtUp(raft: Raft, now: number): boolean {
+    if (raft.leader === undefined || raft.termAt(raft.commitIndex) !== raft.term) return false;
+    if (this.#machine.kv.appliedIndex < raft.commitIndex || !this.#applier!.isBetweenEntries) return false;
+    this.#caughtUp = true;
+    const early = this.#earlyWatches;
+    this.#earlyWatches = [];
+    for (const watch of early) this.#watching.add(watch, now);
+    return early.length > 0;
   }
 
   #apply(): boolean {

@@ -65,14 +65,15 @@ export class Reads {
     if (this.#pending > 0) this.#cancelled.add(call);
   }
 
-  /** Asks for what arrived in this turn. `now` was read after the last of it arrived. */
-  ask(raft: Raft, now: number): void {
+  /** Asks for what arrived in this turn. `now` was read after the last of it arrived. `held`: all but eventual reads wait for another turn. */
+  ask(raft: Raft, now: number, held = false): void {
     if (this.#arrived.length === 0) return;
     const linearizable: PendingRead[] = [];
     const arrived = this.#arrived;
     this.#arrived = [];
     for (const read of arrived) {
       if (read.consistency === "eventual") this.#await(read, 0);
+      else if (held) this.#arrived.push(read);
       // The lease speaks of now; the answer must hold what is committed now.
       else if (read.consistency === "lease" && raft.leaseUntil() > now) this.#await(read, raft.commitIndex);
       else linearizable.push(read);
