@@ -7,11 +7,13 @@ import { headerFieldBytes } from "../hpack/header-field.ts";
 import { ErrorCode } from "../http2/protocol.ts";
 import { WRITABLE_BYTES } from "../http2/sender.ts";
 import type { Stream, StreamListener, StreamReset } from "../http2/stream.ts";
+import type { CallOptions, CallOwner } from "./call-options.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import type { Timed } from "./deadlines.ts";
 import { Inbox, type MessageListener } from "./inbox.ts";
-import { MessageReader, writeMessage, type MessageSink } from "./message-framing.ts";
-import { Metadata, type MetadataInit } from "./metadata.ts";
+import type { MemoryBudget } from "../http2/memory-budget.ts";
+import { bytesOf, MessageReader, WAITING_MESSAGE_BYTES, writeMessage, type MessageSink } from "./message-framing.ts";
+import { Metadata } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import { errorOfHead, responseHeadOf } from "./response-head.ts";
 import { errorOfReset, RpcError, Status, statusOfHttp } from "./status.ts";
@@ -20,35 +22,6 @@ import { formatTimeout } from "./timeout.ts";
 const SEND_BYTES_HIGH = 65_536;
 /** How often a call that was not looked at is sent. */
 const ATTEMPTS_MAX = 4;
-
-/** What a call can be told. */
-export interface CallOptions {
-  /** The call fails with DEADLINE_EXCEEDED after so many milliseconds; the server is told. */
-  readonly timeoutMs?: number;
-  /** Aborting it cancels the call: it fails with CANCELLED, the signal's reason as the cause. */
-  readonly signal?: AbortSignal;
-  readonly metadata?: MetadataInit;
-  /** Wait for a connection as long as it takes, instead of failing when all endpoints are down. */
-  readonly waitForReady?: boolean;
-  /** Compress requests. */
-  readonly compress?: boolean;
-  /** The response's head. */
-  readonly onMetadata?: (metadata: Metadata) => void;
-  /** The trailers of a call that ended with OK; of others they are in the RpcError. */
-  readonly onTrailers?: (metadata: Metadata) => void;
-}
-
-/** What a call needs of its client. */
-export interface CallOwner {
-  readonly messageBytesMax: number;
-  /** Finds a connection for the call, now or later. */
-  dispatch(call: AnyClientCall): void;
-  /** The call has settled. */
-  onSettled(call: AnyClientCall): void;
-}
-
-/** A call of any method, for code that does not care which. */
-export type AnyClientCall = ClientCall<any, any>;
 
 /** A call in progress. Streams are read by iterating over it or with `listen`, and written with `send`. */
 export class ClientCall<Request, Response> implements StreamListener, MessageSink, Timed, AsyncIterable<Response> {
@@ -68,6 +41,11 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
   /** Encoded requests that wait for the stream; kept while the only request may have to be sent again. */
   #early: Uint8Array[] = [];
   #earlyBytes = 0;
+  /** What of them counts in the client's memory: all while they wait for a connection, then nothing. */
+  #earlyHeld = 0;
+  /** Where messages count that wait to be read, and how many bytes of this call do. */
+  #memory: MemoryBudget | undefined = undefined;
+  #held = 0;
   #requestEnded = false;
   #attempts = 0;
   #inbox: Inbox<Response> | undefined = undefined;
@@ -79,15 +57,22 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
   #onAbort: (() => void) | undefined = undefined;
   #writableWaiters: { resolve: () => void; reject: (error: RpcError) => void }[] | undefined = undefined;
 
-  /** Made by the client. */
+  /** Made by the client. Throws TypeError for metadata that cannot be sent, RangeError for a timeout that is no number. */
   constructor(owner: CallOwner, method: Method<Request, Response>, options: CallOptions | undefined) {
+    if (Number.isNaN(options?.timeoutMs)) throw new RangeError("timeoutMs must be a number");
     this.#owner = owner;
     this.method = method;
     this.options = options;
     this.#metadata = options?.metadata === undefined ? undefined : Metadata.from(options.metadata);
     if (method.kind === "serverStream" || method.kind === "bidi") {
       this.#inbox = new Inbox(
-        (windowBytes) => this.#stream?.consumed(windowBytes),
+        (windowBytes, messageBytes) => {
+          this.#stream?.consumed(windowBytes);
+          // After the end nothing counts any more: what is still unread is the caller's.
+          if (this.#held === 0) return;
+          this.#held -= messageBytes;
+          this.#memory!.give(messageBytes);
+        },
         () => this.cancel(),
       );
     }
@@ -107,17 +92,22 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     return this.#isSettled;
   }
 
-  /** Sends a request message. False: much waits already, better wait for `writable()`. After the call's end it does nothing and returns false. */
+  /**
+   * Sends a request message. False: much waits already, better wait for `writable()`. After the call's end, see `isSettled`, it does nothing and
+   * returns false. Throws what the encoder throws.
+   */
   send(message: Request): boolean {
     if (this.#isSettled || this.#requestEnded) return false;
     this.#write(this.method.encodeRequest(message), false);
+    if (this.#isSettled) return false;
     return (this.#stream === undefined ? this.#earlyBytes : this.#stream.queuedBytes) < SEND_BYTES_HIGH;
   }
 
-  /** Resolves when little waits. Rejects with the RpcError if the call has failed. */
+  /** Resolves when little waits, or the call has ended with OK. Rejects with the RpcError if the call has failed. */
   writable(): Promise<void> {
     if (this.#error !== undefined) return Promise.reject(this.#error);
-    if (this.#isSettled) return Promise.resolve();
+    // Not at once: a sender that goes on after the end would never let the event loop turn again.
+    if (this.#isSettled) return new Promise((resolve) => setImmediate(resolve));
     const queued = this.#stream === undefined ? this.#earlyBytes : this.#stream.queuedBytes;
     if (queued < WRITABLE_BYTES) return Promise.resolve();
     if (this.#stream !== undefined) this.#stream.wantsWritable = true;
@@ -174,6 +164,8 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
       this.#settle(new RpcError(Status.RESOURCE_EXHAUSTED, "the metadata is larger than the server accepts", { mayHaveRun: false }));
       return;
     }
+    this.#giveEarly();
+    this.#memory = connection.memory;
     const stream = connection.http2.openStream(this);
     this.#stream = stream;
     this.#reader = new MessageReader(this, this.#owner.messageBytesMax, connection.memory);
@@ -203,6 +195,11 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     if (this.#isSettled) return;
     const head = responseHeadOf(block);
     if (end) {
+      // A failure stays what it is; an OK whose trailers are cut off is none.
+      if (block.oversized && head.status <= 0) {
+        this.#settle(new RpcError(Status.RESOURCE_EXHAUSTED, "the response's trailers are larger than the limit"));
+        return;
+      }
       this.#onTrailers(block);
       return;
     }
@@ -236,6 +233,10 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     else if (last) this.#settle(new RpcError(Status.INTERNAL, "the response ended without trailers"));
   }
 
+  onInflated(compressedBytes: number, inflatedBytes: number): boolean {
+    return this.#stream!.connection.chargeInflation(compressedBytes, inflatedBytes);
+  }
+
   onMessage(bytes: Uint8Array, frameBytes: number): boolean {
     let message: Response;
     try {
@@ -246,7 +247,10 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     }
     if (this.#inbox !== undefined) {
       try {
-        if (!this.#inbox.add(message, frameBytes, bytes.length)) this.#deferred += frameBytes;
+        if (!this.#inbox.add(message, frameBytes, bytes.length + WAITING_MESSAGE_BYTES)) {
+          this.#deferred += frameBytes;
+          this.#hold(bytes.length + WAITING_MESSAGE_BYTES);
+        }
       } catch (error) {
         this.#settle(callbackFailed(error));
       }
@@ -258,7 +262,17 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     }
     this.#hasResponse = true;
     this.#response = message;
-    return true;
+    return this.#hold(bytes.length);
+  }
+
+  /** Counts a message that waits to be read, as it is after decompression, or for the end of its call. */
+  #hold(bytes: number): boolean {
+    if (this.#memory!.take(bytes)) {
+      this.#held += bytes;
+      return true;
+    }
+    this.#settle(new RpcError(Status.RESOURCE_EXHAUSTED, "too many messages wait at the same time"));
+    return false;
   }
 
   onWritable(): void {
@@ -272,10 +286,12 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     this.#reader?.release();
     if (reset.unprocessed && !this.#headReceived && this.#hasOneRequest && this.#attempts < ATTEMPTS_MAX) {
       this.#stream = undefined;
+      this.#owner.sendMemory.takeAnyway(this.#earlyBytes);
+      this.#earlyHeld = this.#earlyBytes;
       this.#owner.dispatch(this);
       return;
     }
-    this.#settle(errorOfReset(reset));
+    this.#settle(errorOfReset(reset, this.#headReceived));
   }
 
   onDeadline(): void {
@@ -311,14 +327,27 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
     return this.method.kind === "unary" || this.method.kind === "serverStream";
   }
 
+  #giveEarly(): void {
+    if (this.#earlyHeld === 0) return;
+    this.#owner.sendMemory.give(this.#earlyHeld);
+    this.#earlyHeld = 0;
+  }
+
   #forgetRequest(): void {
+    this.#giveEarly();
     if (this.#early.length > 0) this.#early = [];
     this.#earlyBytes = 0;
   }
 
-  #write(bytes: Uint8Array, end: boolean): void {
+  #write(encoded: Uint8Array, end: boolean): void {
+    const bytes = bytesOf(encoded);
     if (end) this.#requestEnded = true;
     if (this.#stream === undefined) {
+      if (!this.#owner.sendMemory.take(bytes.length)) {
+        this.#settle(new RpcError(Status.RESOURCE_EXHAUSTED, "too many bytes wait for a connection", { mayHaveRun: false }));
+        return;
+      }
+      this.#earlyHeld += bytes.length;
       this.#early.push(bytes);
       this.#earlyBytes += bytes.length;
     } else {
@@ -346,6 +375,8 @@ export class ClientCall<Request, Response> implements StreamListener, MessageSin
       stream.reset(ErrorCode.CANCEL);
     }
     this.#reader?.release();
+    this.#memory?.give(this.#held);
+    this.#held = 0;
     this.#owner.onSettled(this);
     const waiters = this.#writableWaiters;
     this.#writableWaiters = undefined;

@@ -8,22 +8,12 @@ import type { Http2Error } from "../http2/errors.ts";
 import type { Http2Limits } from "../http2/limits.ts";
 import { ErrorCode } from "../http2/protocol.ts";
 import type { Turn } from "../http2/turn.ts";
+import type { Address } from "./address.ts";
 import { ACCEPTED_ENCODINGS } from "./compression.ts";
 import { MemoryBudget } from "../http2/memory-budget.ts";
 
 /** Templates kept per connection: a service has fewer methods. */
 const TEMPLATES_MAX = 1024;
-
-/** Where to connect. */
-export interface Address {
-  readonly host: string;
-  readonly port: number;
-  /** A Unix socket, instead of host and port. */
-  readonly path: string | undefined;
-  readonly isTls: boolean;
-  /** Sent as :authority. */
-  readonly authority: string;
-}
 
 /** What all connections of a client share. */
 export interface ConnectionSettings {
@@ -75,6 +65,7 @@ export class ClientConnection {
     this.#socket.once("error", onFailure);
     this.#socket.once("close", onClose);
     this.#socket.once(address.isTls ? "secureConnect" : "connect", () => {
+      if (this.#isEnded) return;
       if (address.isTls && (this.#socket as TLSSocket).alpnProtocol !== "h2") {
         this.#onEnd(new Error("the server does not speak HTTP/2"));
         return;
@@ -92,6 +83,11 @@ export class ClientConnection {
   /** The HTTP/2 connection; only after onReady. */
   get http2(): Connection {
     return this.#connection!;
+  }
+
+  /** True if the server has answered a call. */
+  get hasAnswered(): boolean {
+    return this.#connection !== undefined && this.#connection.hasAnswered;
   }
 
   /** True if a call can start now. */
@@ -168,6 +164,11 @@ export class ClientConnection {
     if (this.#isEnded) return;
     this.#isEnded = true;
     clearTimeout(this.#timer);
+    if (this.#connection !== undefined && !this.#isReady && error !== undefined) {
+      const reason =
+        "the server ended the connection before its settings came; does it speak HTTP/2, and TLS if and only if the client does?";
+      error = new Error(`${reason} (${error.message})`, { cause: error });
+    }
     if (this.#connection === undefined) {
       // Errors after the end are nobody's.
       this.#socket.on("error", () => {});

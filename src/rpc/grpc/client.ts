@@ -4,12 +4,15 @@
  */
 import type { LookupFunction } from "node:net";
 import type { ConnectionOptions } from "node:tls";
-import { resolveLimits, sweepIntervalMs, type Http2Limits } from "../http2/limits.ts";
+import { isHeaderValueValid } from "../hpack/header-field.ts";
+import { resolveLimits, sweepIntervalMs, TIMER_MS_MAX, wholeNumber, type Http2Limits } from "../http2/limits.ts";
 import { Turn } from "../http2/turn.ts";
-import { ClientCall, type AnyClientCall, type CallOptions, type CallOwner } from "./client-call.ts";
-import type { Address, ClientConnection, ConnectionSettings } from "./client-connection.ts";
+import { parseEndpoint } from "./address.ts";
+import type { AnyClientCall, CallOptions, CallOwner } from "./call-options.ts";
+import { ClientCall } from "./client-call.ts";
+import type { ClientConnection, ConnectionSettings } from "./client-connection.ts";
 import { Deadlines } from "./deadlines.ts";
-import { Endpoint, type Backoff } from "./endpoint.ts";
+import { Endpoint, resolveBackoff, type Backoff } from "./endpoint.ts";
 import { MemoryBudget } from "../http2/memory-budget.ts";
 import type { Method } from "./method.ts";
 import { RpcError, Status } from "./status.ts";
@@ -18,7 +21,10 @@ import { RpcError, Status } from "./status.ts";
 export interface RpcClientOptions {
   /** "host:port", "http://host:port", "https://host:port", "[::1]:port" or "unix:/path". At least one. */
   readonly endpoints: readonly string[];
-  /** "first": one connection, to the first endpoint that can be reached. "roundRobin": one to each, calls take turns. Default "first". */
+  /**
+   * "first": one connection, to the first endpoint that can be reached. "roundRobin": one to each, calls take turns, and an endpoint that was lost is
+   * tried again when calls come. Default "first".
+   */
   readonly balance?: "first" | "roundRobin";
   /** For https endpoints, or for all without a scheme: what node:tls knows. */
   readonly tls?: ConnectionOptions;
@@ -27,13 +33,17 @@ export interface RpcClientOptions {
   readonly connectTimeoutMs?: number;
   /** With "first": after so long without a connection the next endpoint is tried as well, and the fastest wins. Default 300. */
   readonly staggerMs?: number;
+  /** Pauses of an endpoint that cannot be reached, or whose connections end before they answer a call. Default 100 ms, times 1.6, up to 10 s. */
   readonly backoff?: Partial<Backoff>;
-  /** The largest message received. Default 4 MiB. */
+  /** The largest message received, as it is after decompression. Default 4 MiB. */
   readonly messageBytesMax?: number;
-  /** Memory for incomplete messages, of one connection and of all. Defaults 64 MiB and 256 MiB. */
+  /**
+   * Memory for responses that are incomplete or not yet read, as they are after decompression, of one connection and of all. Calls beyond fail with
+   * RESOURCE_EXHAUSTED. Defaults 64 MiB and 256 MiB.
+   */
   readonly connectionMemoryBytesMax?: number;
   readonly memoryBytesMax?: number;
-  /** Memory for requests that servers do not take, of all connections. Calls beyond fail with RESOURCE_EXHAUSTED. Default 512 MiB. */
+  /** Memory for requests that wait for a connection, or that servers do not take. Calls beyond fail with RESOURCE_EXHAUSTED. Default 512 MiB. */
   readonly sendMemoryBytesMax?: number;
   /** Calls waiting for a connection with room; more fail with RESOURCE_EXHAUSTED. Default 100,000. */
   readonly waitingCallsMax?: number;
@@ -46,11 +56,10 @@ export interface RpcClientOptions {
   readonly random?: () => number;
 }
 
-const BACKOFF: Backoff = { initialMs: 100, maxMs: 10_000, factor: 1.6, jitter: 0.2 };
-
 /** A gRPC client of one or more endpoints. Calls need no preparation; `close` when done, or the process stays alive while connections are open. */
 export class RpcClient implements CallOwner {
   readonly messageBytesMax: number;
+  readonly sendMemory: MemoryBudget;
   readonly #endpoints: readonly Endpoint[];
   readonly #isRoundRobin: boolean;
   readonly #limits: Http2Limits;
@@ -68,34 +77,43 @@ export class RpcClient implements CallOwner {
   #staggerTimer: NodeJS.Timeout | undefined;
   readonly #staggerMs: number;
   #sweep: NodeJS.Timeout | undefined;
+  /** No new calls are taken. */
   #isClosed = false;
-  #onIdle: (() => void) | undefined;
+  /** No connections are made any more. */
+  #isOver = false;
+  readonly #onIdle: (() => void)[] = [];
 
   /** Throws TypeError or RangeError for options that cannot be. */
   constructor(options: RpcClientOptions) {
     if (options.endpoints.length === 0) throw new TypeError("a client needs at least one endpoint");
-    this.messageBytesMax = options.messageBytesMax ?? 4_194_304;
+    this.messageBytesMax = wholeNumber("messageBytesMax", options.messageBytesMax, 4_194_304, 0, 4_294_967_295);
     this.#limits = resolveLimits(options.limits);
-    this.#staggerMs = options.staggerMs ?? 300;
+    this.#staggerMs = wholeNumber("staggerMs", options.staggerMs, 300, 0, TIMER_MS_MAX);
     this.#isRoundRobin = options.balance === "roundRobin";
-    this.#waitingCallsMax = options.waitingCallsMax ?? 100_000;
+    this.#waitingCallsMax = wholeNumber("waitingCallsMax", options.waitingCallsMax, 100_000);
+    const userAgent = options.userAgent ?? "grpc-typescript/1.0";
+    for (const text of [userAgent, options.authority ?? ""]) {
+      if (!isHeaderValueValid(text)) throw new TypeError(`not a header's value: ${JSON.stringify(text)}`);
+    }
+    const turn = new Turn(wholeNumber("sendMemoryBytesMax", options.sendMemoryBytesMax, 536_870_912));
+    this.sendMemory = turn.sendMemory;
     const settings: ConnectionSettings = {
       limits: this.#limits,
-      turn: new Turn(options.sendMemoryBytesMax ?? 536_870_912),
+      turn,
       tls: options.tls,
       lookup: options.lookup,
-      connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
-      userAgent: options.userAgent ?? "grpc-typescript/1.0",
-      memory: new MemoryBudget(options.memoryBytesMax ?? 268_435_456),
-      connectionMemoryBytesMax: options.connectionMemoryBytesMax ?? 67_108_864,
+      connectTimeoutMs: wholeNumber("connectTimeoutMs", options.connectTimeoutMs, 10_000, 1, TIMER_MS_MAX),
+      userAgent,
+      memory: new MemoryBudget(wholeNumber("memoryBytesMax", options.memoryBytesMax, 268_435_456)),
+      connectionMemoryBytesMax: wholeNumber("connectionMemoryBytesMax", options.connectionMemoryBytesMax, 67_108_864),
     };
-    const backoff = { ...BACKOFF, ...options.backoff };
+    const backoff = resolveBackoff(options.backoff);
     this.#endpoints = options.endpoints.map(
       (text) =>
         new Endpoint(parseEndpoint(text, options.tls !== undefined, options.authority), settings, backoff, options.random ?? Math.random, {
           onReady: (endpoint) => this.#onReady(endpoint),
           onFailed: (_endpoint, error) => this.#onFailed(error),
-          onLost: (endpoint) => this.#onLost(endpoint),
+          onLost: () => this.#onLost(),
           onRoom: () => {
             if (this.#waitingCount > 0) this.#drainWaiting();
           },
@@ -144,19 +162,23 @@ export class RpcClient implements CallOwner {
     return this.#calls;
   }
 
-  /** No new calls; open ones may finish for up to `graceMs` (default 0: none), then they fail with CANCELLED. Settles always. */
+  /**
+   * No new calls; open and waiting ones may finish for up to `graceMs` (default 0: none), then they fail with CANCELLED. Settles always, within the time
+   * of grace; sockets whose server does not close them follow within half a second.
+   */
   async close(options: { readonly graceMs?: number } = {}): Promise<void> {
-    const graceMs = options.graceMs ?? 0;
+    const graceMs = Math.min(options.graceMs ?? 0, TIMER_MS_MAX);
     this.#isClosed = true;
     if (graceMs > 0 && this.#calls > 0) {
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, graceMs);
-        this.#onIdle = () => {
+        this.#onIdle.push(() => {
           clearTimeout(timer);
           resolve();
-        };
+        });
       });
     }
+    this.#isOver = true;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#staggerTimer);
     this.#failWaiting(() => new RpcError(Status.CANCELLED, "the client is closed", { mayHaveRun: false }), true);
@@ -198,7 +220,7 @@ export class RpcClient implements CallOwner {
         this.#waitingFirst = 0;
       }
     }
-    if (this.#calls === 0) this.#onIdle?.();
+    if (this.#calls === 0 && this.#onIdle.length > 0) for (const onIdle of this.#onIdle.splice(0)) onIdle();
   }
 
   #begin<Request, Response>(call: ClientCall<Request, Response>, request: Request | undefined): void {
@@ -210,6 +232,10 @@ export class RpcClient implements CallOwner {
       return;
     }
     const timeoutMs = call.options?.timeoutMs;
+    if (timeoutMs !== undefined && timeoutMs <= 0) {
+      call.fail(new RpcError(Status.DEADLINE_EXCEEDED, "deadline exceeded", { mayHaveRun: false }));
+      return;
+    }
     if (timeoutMs !== undefined) {
       call.deadlineAtMs = performance.now() + timeoutMs;
       this.#deadlines.add(call);
@@ -222,6 +248,8 @@ export class RpcClient implements CallOwner {
         call.fail(new RpcError(Status.INTERNAL, "the request message cannot be encoded", { cause: error, mayHaveRun: false }));
         return;
       }
+      // Too large for what may wait.
+      if (call.isSettled) return;
     }
     this.dispatch(call);
   }
@@ -230,8 +258,15 @@ export class RpcClient implements CallOwner {
     const { length } = this.#endpoints;
     for (let i = 0; i < length; i++) {
       const index = this.#isRoundRobin ? (this.#next + i) % length : i;
-      const { connection } = this.#endpoints[index]!;
-      if (connection === undefined || !connection.hasRoom) continue;
+      const endpoint = this.#endpoints[index]!;
+      const { connection } = endpoint;
+      if (connection === undefined || !connection.hasRoom) {
+        // With "roundRobin" an endpoint that was lost comes back though the others have room, so that calls are spread again.
+        if (this.#isRoundRobin && connection === undefined && !endpoint.isConnecting && endpoint.retryAtMs <= performance.now()) {
+          endpoint.connect();
+        }
+        continue;
+      }
       if (this.#isRoundRobin) this.#next = index + 1;
       return connection;
     }
@@ -276,7 +311,7 @@ export class RpcClient implements CallOwner {
 
   /** Calls wait: sees to it that a connection is being made, if there is none and one may be. */
   #connectForWaiting(): void {
-    if (this.#isClosed || this.#waitingCount === 0) return;
+    if (this.#isOver || this.#waitingCount === 0) return;
     if (!this.#isRoundRobin && this.#endpoints.some((endpoint) => endpoint.connection !== undefined)) return;
     const nowMs = performance.now();
     for (const endpoint of this.#endpoints) {
@@ -347,8 +382,8 @@ export class RpcClient implements CallOwner {
     this.#connectForWaiting();
   }
 
-  #onLost(endpoint: Endpoint): void {
-    endpoint.retryAtMs = 0;
+  #onLost(): void {
+    this.#lastError = new Error("the connection ended before it answered a call");
     // Calls of the lost connection may be about to be sent again: they come through dispatch.
     this.#connectForWaiting();
   }
@@ -371,18 +406,4 @@ export class RpcClient implements CallOwner {
     const nowMs = performance.now();
     for (const connection of this.#connections) connection.check(nowMs);
   }
-}
-
-function parseEndpoint(text: string, isTlsGiven: boolean, authority: string | undefined): Address {
-  if (text.startsWith("unix:")) {
-    const path = text.slice(5).replace(/^\/\/\//, "/");
-    return { host: "", port: 0, path, isTls: isTlsGiven, authority: authority ?? "localhost" };
-  }
-  const scheme = /^(https?):\/\//.exec(text);
-  const rest = scheme === null ? text : text.slice(scheme[0].length).replace(/\/$/, "");
-  const parts = /^(\[[0-9a-fA-F:.]+\]|[^:/\s]+):([0-9]{1,5})$/.exec(rest);
-  const port = parts === null ? 0 : Number(parts[2]);
-  if (parts === null || port < 1 || port > 65_535) throw new TypeError(`not an endpoint: ${text}`);
-  const isTls = scheme === null ? isTlsGiven : scheme[1] === "https";
-  return { host: parts[1]!.replace(/^\[|\]$/g, ""), port, path: undefined, isTls, authority: authority ?? rest };
 }

@@ -2,6 +2,7 @@
  * The deadlines of all calls of one server or client: a binary heap, and one timer for the earliest. A call that ends in time leaves the
  * heap at once, so the heap is never larger than the calls in flight.
  */
+import { TIMER_MS_MAX } from "../http2/limits.ts";
 
 /** Something that has a deadline. The heap keeps its place in `heapIndex`. */
 export interface Timed {
@@ -11,9 +12,6 @@ export interface Timed {
   heapIndex: number;
   onDeadline(): void;
 }
-
-/** The longest time that a Node timer can count. */
-const TIMER_MS_MAX = 2_147_483_647;
 
 /** A heap of deadlines with one timer. */
 export class Deadlines {

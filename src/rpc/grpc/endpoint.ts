@@ -1,5 +1,7 @@
 /** One address of a client: its connection, and the pauses between failed attempts to have one (exponential, with jitter). */
-import { ClientConnection, type Address, type ConnectionSettings } from "./client-connection.ts";
+import type { Address } from "./address.ts";
+import { ClientConnection, type ConnectionSettings } from "./client-connection.ts";
+import { wholeNumber } from "../http2/limits.ts";
 import { ErrorCode } from "../http2/protocol.ts";
 
 /** Pauses between attempts. */
@@ -13,12 +15,22 @@ export interface Backoff {
   readonly jitter: number;
 }
 
+/** The defaults with the given values in their place. Throws RangeError for those out of range. */
+export function resolveBackoff(given: Partial<Backoff> | undefined): Backoff {
+  const maxMs = wholeNumber("backoff.maxMs", given?.maxMs, 10_000, 1, 86_400_000);
+  const initialMs = wholeNumber("backoff.initialMs", given?.initialMs, Math.min(100, maxMs), 1, 86_400_000);
+  const { factor = 1.6, jitter = 0.2 } = given ?? {};
+  if (!(factor >= 1 && factor <= 1000)) throw new RangeError(`backoff.factor must be a number from 1 to 1000, not ${factor}`);
+  if (!(jitter >= 0 && jitter <= 1)) throw new RangeError(`backoff.jitter must be a number from 0 to 1, not ${jitter}`);
+  return { initialMs, maxMs, factor, jitter };
+}
+
 /** What an endpoint tells its client. */
 export interface EndpointEvents {
   onReady(endpoint: Endpoint): void;
   /** The attempt to connect failed. */
   onFailed(endpoint: Endpoint, error: Error): void;
-  /** The connection is lost or going away; a new one may be made at once. */
+  /** The connection is lost or going away; a new one may be made from `retryAtMs` on. */
   onLost(endpoint: Endpoint): void;
   onRoom(): void;
   onConnection(connection: ClientConnection): void;
@@ -39,6 +51,9 @@ export class Endpoint {
   readonly #random: () => number;
   #attempt: ClientConnection | undefined = undefined;
   #pauseMs = 0;
+  #readyAtMs = 0;
+  /** Connections since the last useful one that were ready, and soon ended without an answer to any call. */
+  #useless = 0;
   #keepaliveTimeMs: number;
 
   constructor(address: Address, settings: ConnectionSettings, backoff: Backoff, random: () => number, events: EndpointEvents) {
@@ -54,11 +69,22 @@ export class Endpoint {
   connect(): void {
     if (this.isConnecting || this.connection !== undefined) return;
     this.isConnecting = true;
+    try {
+      this.#connect();
+    } catch (error) {
+      // Options that node:tls refuses, or a look-up that throws: like any attempt that fails.
+      this.isConnecting = false;
+      this.#pause();
+      this.#events.onFailed(this, error as Error);
+    }
+  }
+
+  #connect(): void {
     const connection: ClientConnection = new ClientConnection(this.address, this.#settings, this.#keepaliveTimeMs, {
       onReady: () => {
         this.isConnecting = false;
         this.#attempt = undefined;
-        this.#pauseMs = 0;
+        this.#readyAtMs = performance.now();
         this.connection = connection;
         this.#events.onReady(this);
       },
@@ -95,6 +121,14 @@ export class Endpoint {
   #leave(connection: ClientConnection): void {
     if (this.connection !== connection) return;
     this.connection = undefined;
+    if (connection.hasAnswered || performance.now() - this.#readyAtMs >= this.#backoff.maxMs) {
+      this.#useless = 0;
+      this.#pauseMs = 0;
+      this.retryAtMs = 0;
+    } else if (++this.#useless > 1) {
+      // A server that lets us in and shows us out, again and again, must not be stormed. Once may be chance: a server that was just closing.
+      this.#pause();
+    }
     this.#events.onLost(this);
   }
 

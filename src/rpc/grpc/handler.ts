@@ -54,7 +54,7 @@ export interface Peer {
 export interface ResponseStream<Response> extends CallContext {
   /** Sends a message. False: much waits already, better wait for `writable()`. After a cancellation it does nothing and returns false. */
   send(message: Response): boolean;
-  /** Resolves when little waits. Rejects with the RpcError if the call is cancelled. */
+  /** Resolves when little waits. Rejects with the RpcError if the call is cancelled or has failed. */
   writable(): Promise<void>;
   /** Ends the call with OK. Not needed in handlers that return a promise. */
   end(): void;

@@ -6,7 +6,7 @@
 /** Takes messages as they come. */
 export interface MessageListener<Message> {
   onMessage(message: Message): void;
-  /** No more will come. `error`: the call failed. */
+  /** No more will come. `error`, an RpcError: the call failed. */
   onEnd(error: Error | undefined): void;
 }
 
@@ -98,6 +98,9 @@ export class Inbox<Message> implements AsyncIterator<Message, undefined> {
   return(): Promise<IteratorResult<Message, undefined>> {
     if (!this.#isEnded) {
       this.#isEnded = true;
+      // Who still waits for a message gets none: after the end nobody else would say so.
+      for (const waiter of this.#waiters ?? []) waiter.resolve({ value: undefined, done: true });
+      this.#waiters = undefined;
       this.#onAbandoned();
     }
     this.drop();

@@ -9,6 +9,9 @@ import { compress, decompress } from "./compression.ts";
 import type { MemoryBudget } from "../http2/memory-budget.ts";
 import { RpcError, Status } from "./status.ts";
 
+/** About what a decoded message that waits to be read holds beside its bytes, so that empty messages count as well. */
+export const WAITING_MESSAGE_BYTES = 128;
+
 const PREFIX_BYTES = 5;
 const COLLECTED_BYTES_MIN = 4096;
 
@@ -16,6 +19,8 @@ const COLLECTED_BYTES_MIN = 4096;
 export interface MessageSink {
   /** A message. `frameBytes`: how many bytes of it, prefix included, were in the frame being read. False: stop. */
   onMessage(bytes: Uint8Array, frameBytes: number): boolean;
+  /** A message was decompressed and comes next, or could not be. False: stop. */
+  onInflated(compressedBytes: number, inflatedBytes: number): boolean;
 }
 
 /** Reads the messages of one stream. */
@@ -127,6 +132,9 @@ export class MessageReader {
     this.messagesDone++;
     if (this.#prefixFlag === 1) {
       const inflated = decompress(bytes, this.#messageBytesMax);
+      // One that fails may have taken as long as the largest that does not.
+      const inflatedBytes = typeof inflated === "string" ? this.#messageBytesMax : inflated.length;
+      if (!this.#sink.onInflated(bytes.length, inflatedBytes)) return STOPPED;
       if (inflated === "malformed") return new RpcError(Status.INTERNAL, "a compressed message is malformed");
       if (inflated === "tooLarge") return tooLarge("more", this.#messageBytesMax);
       bytes = inflated;
@@ -139,6 +147,12 @@ const STOPPED = Symbol("stopped");
 
 function tooLarge(bytes: number | "more", bytesMax: number): RpcError {
   return new RpcError(Status.RESOURCE_EXHAUSTED, `grpc: received message larger than max (${bytes} vs. ${bytesMax})`);
+}
+
+/** What an encoder returned. Throws TypeError if it is not bytes, before anything of it is sent. */
+export function bytesOf(encoded: unknown): Uint8Array {
+  if (!(encoded instanceof Uint8Array)) throw new TypeError("an encoder must return a Uint8Array");
+  return encoded;
 }
 
 /** Sends a message on a stream, behind what waits there. `bytes` must not change afterwards. `end`: it is the last, and nothing follows. */

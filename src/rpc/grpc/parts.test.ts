@@ -69,6 +69,7 @@ function read(
   const messages: string[] = [];
   let frameBytes = 0;
   const sink = {
+    onInflated: () => true,
     onMessage: (bytes: Uint8Array, inFrame: number): boolean => {
       messages.push(Buffer.from(bytes).toString("hex"));
       frameBytes += inFrame;
@@ -184,6 +185,16 @@ test("Leaving an iteration early is told once, and grants what waits", async () 
   assert.deepEqual([granted, abandoned], [20, 1]);
   await inbox.return();
   assert.equal(abandoned, 1);
+});
+
+test("Who waits for a message while the iteration is left is told that it is over", async () => {
+  const inbox = new Inbox<number>(
+    () => {},
+    () => inbox.end(new Error("cancelled")),
+  );
+  const waiting = [inbox.next(), inbox.next()];
+  await inbox.return();
+  for (const next of waiting) assert.deepEqual(await next, { value: undefined, done: true });
 });
 
 test("A listener of an inbox is given what waits, then what comes, then the end", () => {

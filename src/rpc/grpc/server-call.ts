@@ -9,7 +9,7 @@ import { WRITABLE_BYTES } from "../http2/sender.ts";
 import type { Stream, StreamListener, StreamReset } from "../http2/stream.ts";
 import type { Timed } from "./deadlines.ts";
 import { Inbox, type MessageListener } from "./inbox.ts";
-import { MessageReader, writeMessage, type MessageSink } from "./message-framing.ts";
+import { bytesOf, MessageReader, WAITING_MESSAGE_BYTES, writeMessage, type MessageSink } from "./message-framing.ts";
 import { Metadata, type MetadataInit } from "./metadata.ts";
 import type { DuplexStream, Peer, Registration } from "./handler.ts";
 import { requestHeadOf } from "./request-head.ts";
@@ -33,6 +33,10 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
   /** Trailers were sent, or the call was cancelled. */
   #isSettled = false;
   #cancellation: RpcError | undefined = undefined;
+  /** The handler failed, or what it sent could not be encoded. */
+  #failure: RpcError | undefined = undefined;
+  /** What the open call counts for in the memory of its connection, until it is settled and its handler has ended. */
+  #heldBytes: number;
   #request: unknown = undefined;
   #requestBytes = 0;
   #hasRequest = false;
@@ -53,7 +57,9 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
   #cancelCallbacks: ((reason: RpcError) => void)[] | undefined = undefined;
   #writableWaiters: { resolve: () => void; reject: (error: RpcError) => void }[] | undefined = undefined;
 
-  constructor(stream: Stream, session: ServerSession, registration: Registration, block: HeaderBlock) {
+  /** heldBytes: already taken of the session's memory, given back at the end. */
+  constructor(stream: Stream, session: ServerSession, registration: Registration, block: HeaderBlock, heldBytes: number) {
+    this.#heldBytes = heldBytes;
     this.#stream = stream;
     this.#session = session;
     this.#registration = registration;
@@ -111,6 +117,10 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     else if (last) this.#onRequestEnd();
   }
 
+  onInflated(compressedBytes: number, inflatedBytes: number): boolean {
+    return this.#stream.connection.chargeInflation(compressedBytes, inflatedBytes);
+  }
+
   onMessage(bytes: Uint8Array, frameBytes: number): boolean {
     let message: unknown;
     try {
@@ -121,13 +131,13 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     }
     if (this.#inbox !== undefined) {
       try {
-        if (this.#inbox.add(message, frameBytes, bytes.length)) return !this.#isSettled;
+        if (this.#inbox.add(message, frameBytes, bytes.length + WAITING_MESSAGE_BYTES)) return !this.#isSettled;
       } catch (error) {
         this.fail(error);
         return false;
       }
       this.#deferred += frameBytes;
-      return this.#hold(bytes.length);
+      return this.#hold(bytes.length + WAITING_MESSAGE_BYTES);
     }
     if (this.#hasRequest) {
       this.#reject(new RpcError(Status.INTERNAL, "more than one message in the request"));
@@ -182,8 +192,15 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
   /** Ends the call for what the client did or did not do; for the handler that is a cancellation. */
   #reject(error: RpcError): void {
     if (this.#isSettled) return;
+    // A handler that runs for nothing, through the client's fault, is what rapid resets are about.
+    const isCharged = this.#isHandling && error.code !== Status.DEADLINE_EXCEEDED;
+    const { connection, remoteEnded } = this.#stream;
     this.#sendStatus(error);
     this.#cancel(error);
+    if (!isCharged) return;
+    connection.chargeReset();
+    // To HTTP/2 a request that has ended ended in order, and earned what this costs.
+    if (remoteEnded) connection.chargeReset();
   }
 
   #onRequestEnd(): void {
@@ -245,6 +262,12 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     if (!this.#isHandling) return;
     this.#isHandling = false;
     this.#session.onHandlerEnd();
+    if (this.#isSettled) this.#releaseCall();
+  }
+
+  #releaseCall(): void {
+    this.#session.memory.give(this.#heldBytes);
+    this.#heldBytes = 0;
   }
 
   #respond(response: unknown): void {
@@ -258,7 +281,7 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
 
   #encode(message: unknown): Uint8Array | undefined {
     try {
-      return this.#registration.method.encodeResponse(message);
+      return bytesOf(this.#registration.method.encodeResponse(message));
     } catch (error) {
       this.fail(new RpcError(Status.INTERNAL, "the response message cannot be encoded", { cause: error }));
       return undefined;
@@ -327,8 +350,11 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
   }
 
   writable(): Promise<void> {
-    if (this.#cancellation !== undefined) return Promise.reject(this.#cancellation);
-    if (this.#isSettled || this.#stream.queuedBytes < WRITABLE_BYTES) return Promise.resolve();
+    const error = this.#cancellation ?? this.#failure;
+    if (error !== undefined) return Promise.reject(error);
+    // Not at once: a handler that goes on sending after the end would never let the event loop turn again.
+    if (this.#isSettled) return new Promise((resolve) => setImmediate(resolve));
+    if (this.#stream.queuedBytes < WRITABLE_BYTES) return Promise.resolve();
     this.#stream.wantsWritable = true;
     return new Promise((resolve, reject) => (this.#writableWaiters ??= []).push({ resolve, reject }));
   }
@@ -350,6 +376,7 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
       this.#session.onHandlerFailure(error, this.path);
       failure = new RpcError(Status.UNKNOWN, "the handler failed");
     }
+    this.#failure = failure;
     this.#sendStatus(failure);
     this.#settle(failure);
   }
@@ -405,5 +432,6 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     this.#endInbox(error);
     this.#inbox?.drop();
     if (!this.#returnedPromise) this.#onHandlerEnd();
+    if (!this.#isHandling) this.#releaseCall();
   }
 }

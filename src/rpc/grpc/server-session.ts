@@ -17,6 +17,10 @@ const HEAD: readonly string[] = [":status", "200", "content-type", "application/
 const COMPRESSED_HEAD: readonly string[] = [...HEAD, "grpc-encoding", "gzip"];
 const OK_TRAILERS: readonly string[] = ["grpc-status", "0"];
 const NOT_GRPC_HEAD: readonly string[] = [":status", "415"];
+const BUSY_HEAD: readonly string[] = [":status", "503"];
+const TOO_LARGE_HEAD: readonly string[] = [":status", "431"];
+/** About what a call holds beside its headers and messages, from its head to the end of its handler. */
+const OPEN_CALL_BYTES = 1024;
 
 /** What a session needs of its server. */
 export interface SessionOwner {
@@ -100,7 +104,9 @@ export class ServerSession {
     }
     const { timeoutMs } = head;
     if (timeoutMs !== undefined && Number.isNaN(timeoutMs)) return this.#refuse(stream, Status.INTERNAL, "a malformed grpc-timeout");
-    const call = new ServerCall(stream, this, registration, block);
+    const heldBytes = OPEN_CALL_BYTES + block.listBytes;
+    if (!this.memory.take(heldBytes)) return this.#refuse(stream, Status.RESOURCE_EXHAUSTED, "too much is open at the same time");
+    const call = new ServerCall(stream, this, registration, block, heldBytes);
     if (timeoutMs !== undefined) {
       call.deadlineAtMs = performance.now() + timeoutMs;
       this.deadlines.add(call);
@@ -118,8 +124,14 @@ export class ServerSession {
 
   #onOtherRequest(stream: Stream, block: HeaderBlock, end: boolean): StreamListener {
     const { onHttpRequest, messageBytesMax } = this.#owner;
-    if (onHttpRequest === undefined) {
-      stream.sendHeaders(createHeaderTemplate(NOT_GRPC_HEAD), undefined, true);
+    // A listener must not take a request for whole whose headers are not.
+    if (onHttpRequest === undefined || block.oversized) {
+      stream.sendHeaders(createHeaderTemplate(block.oversized ? TOO_LARGE_HEAD : NOT_GRPC_HEAD), undefined, true);
+      return NOBODY;
+    }
+    const heldBytes = OPEN_CALL_BYTES + block.listBytes;
+    if (!this.memory.take(heldBytes)) {
+      stream.sendHeaders(createHeaderTemplate(BUSY_HEAD), undefined, true);
       return NOBODY;
     }
     const exchange = new HttpExchange(
@@ -129,6 +141,7 @@ export class ServerSession {
         bodyBytesMax: messageBytesMax,
         peer: this.peer,
         memory: this.memory,
+        heldBytes,
         onFailure: (error, path) => this.onHandlerFailure(error, path),
       },
       onHttpRequest,

@@ -5,13 +5,14 @@
 import type { Server as HttpServer } from "node:http";
 import { createServer, type AddressInfo, type ListenOptions, type Server as NetServer, type Socket } from "node:net";
 import { createServer as createTlsServer, TLSSocket, type TlsOptions } from "node:tls";
-import { Connection } from "../http2/connection.ts";
+import { Connection, LINGER_MS } from "../http2/connection.ts";
 import type { ConnectionEvents } from "../http2/connection-events.ts";
 import { ConnectionClock } from "../http2/connection-clock.ts";
-import { resolveLimits, sweepIntervalMs, type Http2Limits } from "../http2/limits.ts";
+import { resolveLimits, sweepIntervalMs, TIMER_MS_MAX, wholeNumber, type Http2Limits } from "../http2/limits.ts";
 import { ErrorCode } from "../http2/protocol.ts";
 import { Turn } from "../http2/turn.ts";
 import { Deadlines } from "./deadlines.ts";
+import { handOverToHttp1, startHttp1Timeouts } from "./http1-handover.ts";
 import type { HttpRequestListener } from "./http-exchange.ts";
 import { MemoryBudget } from "../http2/memory-budget.ts";
 import type { Method, MethodKind } from "./method.ts";
@@ -37,18 +38,24 @@ export interface RpcServerOptions {
   /** The largest message received. Larger ones fail with RESOURCE_EXHAUSTED. Default 4 MiB. */
   readonly messageBytesMax?: number;
   /**
-   * Memory for requests that are incomplete or not yet read by their handlers, of one connection and of all. Calls beyond fail with
-   * RESOURCE_EXHAUSTED. Defaults 32 MiB and 256 MiB.
+   * Memory for open calls with their headers, and for requests that are incomplete or not yet read by their handlers, of one connection and of
+   * all. Calls beyond fail with RESOURCE_EXHAUSTED. Defaults 32 MiB and 256 MiB.
    */
   readonly connectionMemoryBytesMax?: number;
   readonly memoryBytesMax?: number;
-  /** Memory for responses that clients do not take, of all connections. Calls beyond are reset with ENHANCE_YOUR_CALM. Default 512 MiB. */
+  /**
+   * Memory for responses that clients do not take, of all connections. Calls beyond are reset with ENHANCE_YOUR_CALM. If more than that waits for
+   * the sockets, which is looked at once a second, connections with more than outputBytesHigh are destroyed. Default 512 MiB.
+   */
   readonly sendMemoryBytesMax?: number;
-  /** Takes the connections that do not speak HTTP/2. Not listening itself, it belongs to the caller. Without it they are closed. */
+  /**
+   * Takes the connections that do not speak HTTP/2, and holds them to its own timeouts. Not listening itself, it belongs to the caller, who closes
+   * it. Without it they are closed.
+   */
   readonly http1?: HttpServer;
   /** Takes HTTP/2 requests that are not gRPC. Without it they are answered with 415. */
   readonly onHttpRequest?: HttpRequestListener;
-  /** A handler threw something else than an RpcError; the client is told UNKNOWN. */
+  /** A handler threw something else than an RpcError; the client is told UNKNOWN. What it throws itself is thrown outside of all calls. */
   readonly onHandlerFailure?: (error: unknown, path: string) => void;
 }
 
@@ -63,27 +70,43 @@ export class RpcServer {
   /** Sockets whose protocol is not yet known, with the time of their arrival. */
   readonly #undecided = new Map<Socket, number>();
   readonly #http1Sockets = new Set<Socket>();
+  /** All sockets that are not closed, those in a TLS handshake among them. */
+  readonly #sockets = new Set<Socket>();
+  /** Sockets of connections that have ended in order and whose clients have not read to the end. */
+  readonly #lingering = new Set<Socket>();
   #listener: NetServer | undefined;
   #sweep: NodeJS.Timeout | undefined;
   #isClosing = false;
-  #onEmpty: (() => void) | undefined;
+  readonly #onEmpty: (() => void)[] = [];
+  readonly #connectionsMax: number;
 
   /** Throws RangeError for a limit out of range. */
   constructor(options: RpcServerOptions = {}) {
     this.#options = options;
     this.#limits = resolveLimits(options.limits);
-    this.#turn = new Turn(options.sendMemoryBytesMax ?? 536_870_912);
+    this.#connectionsMax = wholeNumber("connectionsMax", options.connectionsMax, 20_000, 1);
+    this.#turn = new Turn(wholeNumber("sendMemoryBytesMax", options.sendMemoryBytesMax, 536_870_912));
+    const { onHandlerFailure } = options;
     this.#owner = {
       registrations: this.#registrations,
       deadlines: new Deadlines({ keepsAlive: false }),
-      messageBytesMax: options.messageBytesMax ?? 4_194_304,
-      connectionMemoryBytesMax: options.connectionMemoryBytesMax ?? 33_554_432,
-      memory: new MemoryBudget(options.memoryBytesMax ?? 268_435_456),
-      callsMax: options.callsMax ?? 100_000,
-      requestTimeoutMs: options.requestTimeoutMs ?? 60_000,
+      messageBytesMax: wholeNumber("messageBytesMax", options.messageBytesMax, 4_194_304, 0, MESSAGE_BYTES_MAX),
+      connectionMemoryBytesMax: wholeNumber("connectionMemoryBytesMax", options.connectionMemoryBytesMax, 33_554_432),
+      memory: new MemoryBudget(wholeNumber("memoryBytesMax", options.memoryBytesMax, 268_435_456)),
+      callsMax: wholeNumber("callsMax", options.callsMax, 100_000),
+      requestTimeoutMs: wholeNumber("requestTimeoutMs", options.requestTimeoutMs, 60_000),
       onHttpRequest: options.onHttpRequest,
       running: 0,
-      onHandlerFailure: options.onHandlerFailure ?? ((): void => {}),
+      onHandlerFailure: (error, path) => {
+        try {
+          onHandlerFailure?.(error, path);
+        } catch (failure) {
+          // Thrown here it would break off the reading of a connection that other calls share.
+          queueMicrotask(() => {
+            throw failure;
+          });
+        }
+      },
     };
   }
 
@@ -113,9 +136,13 @@ export class RpcServer {
     return this.#owner.memory.bytes;
   }
 
-  /** Listens. Rejects with the system's error, such as EADDRINUSE. */
-  listen(options: ListenOptions): Promise<AddressInfo | string> {
-    if (this.#listener !== undefined) return Promise.reject(new Error("the server already listens"));
+  /**
+   * Listens. Resolves with where it listens, as `address()` of node:net says it. Rejects with the system's error, such as EADDRINUSE, with what
+   * node:tls has against the options, and if the server listens already or is closed.
+   */
+  async listen(options: ListenOptions): Promise<AddressInfo | string> {
+    if (this.#isClosing) throw new Error("the server is closed");
+    if (this.#listener !== undefined) throw new Error("the server already listens");
     const { tls } = this.#options;
     const listener =
       tls === undefined
@@ -126,10 +153,13 @@ export class RpcServer {
             ALPNProtocols: this.#options.http1 === undefined ? ["h2"] : ["h2", "http/1.1"],
           });
     this.#listener = listener;
-    listener.maxConnections = this.#options.connectionsMax ?? 20_000;
-    if (tls === undefined) {
-      listener.on("connection", (socket: Socket) => this.#onSocket(socket));
-    } else {
+    listener.maxConnections = this.#connectionsMax;
+    if (this.#options.http1 !== undefined) startHttp1Timeouts(this.#options.http1);
+    listener.on("connection", (socket: Socket) => {
+      this.#track(socket);
+      if (tls === undefined) this.#onSocket(socket);
+    });
+    if (tls !== undefined) {
       listener.on("secureConnection", (socket: TLSSocket) => this.#onSocket(socket));
       listener.on("tlsClientError", (_error: Error, socket: TLSSocket) => socket.destroy());
     }
@@ -139,47 +169,77 @@ export class RpcServer {
         reject(error);
       };
       listener.once("error", onError);
+      // Closed while a name is looked up, it neither listens nor fails.
+      listener.once("close", () => reject(new Error("the server is closed")));
       listener.listen(options, () => {
         listener.removeListener("error", onError);
         // Running out of file descriptors while accepting must not end the process.
         listener.on("error", () => {});
-        resolve(listener.address()!);
+        if (this.#isClosing) {
+          listener.close();
+          reject(new Error("the server is closed"));
+        } else {
+          resolve(listener.address()!);
+        }
       });
     });
   }
 
   /** Serves a connection that was accepted elsewhere. */
   accept(socket: Socket): void {
+    this.#track(socket);
     this.#onSocket(socket);
   }
 
-  /** Stops listening, lets open calls finish for up to `graceMs` (default 0: none), then ends them. Settles always. */
+  /**
+   * Stops listening, lets open calls finish and their clients read the answers for up to `graceMs` (default 0: none), then ends them. HTTP/1.1
+   * connections are destroyed at the end of that. Settles always: at most half a second after the time of grace.
+   */
   async close(options: { readonly graceMs?: number } = {}): Promise<void> {
     this.#isClosing = true;
     const listener = this.#listener;
     const closed = listener === undefined ? undefined : new Promise<void>((resolve) => listener.close(() => resolve()));
     for (const socket of this.#undecided.keys()) socket.destroy();
-    const graceMs = options.graceMs ?? 0;
-    if (graceMs > 0 && this.#connections.size > 0) {
+    const graceMs = Math.min(options.graceMs ?? 0, TIMER_MS_MAX);
+    if (graceMs > 0 && !this.#isEmpty) {
       for (const connection of [...this.#connections.keys()]) connection.drain();
       await this.#emptyWithin(graceMs);
     }
+    for (const socket of this.#lingering) socket.destroy();
     for (const connection of [...this.#connections.keys()]) connection.close(ErrorCode.NO_ERROR, "the server is closing");
     for (const socket of this.#http1Sockets) socket.destroy();
     this.#owner.deadlines.clear();
+    // What is then still there are clients in a TLS handshake.
+    const timer = setTimeout(() => {
+      for (const socket of this.#sockets) socket.destroy();
+    }, LINGER_MS);
     await closed;
+    clearTimeout(timer);
     clearInterval(this.#sweep);
+  }
+
+  get #isEmpty(): boolean {
+    return this.#connections.size === 0 && this.#lingering.size === 0;
   }
 
   #emptyWithin(graceMs: number): Promise<void> {
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, graceMs);
-      this.#onEmpty = () => {
+      this.#onEmpty.push(() => {
         clearTimeout(timer);
         resolve();
-      };
-      if (this.#connections.size === 0) this.#onEmpty();
+      });
+      this.#tellIfEmpty();
     });
+  }
+
+  #tellIfEmpty(): void {
+    if (this.#isEmpty) for (const onEmpty of this.#onEmpty.splice(0)) onEmpty();
+  }
+
+  #track(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
   }
 
   #onSocket(socket: Socket): void {
@@ -225,12 +285,7 @@ export class RpcServer {
     }
     this.#http1Sockets.add(socket);
     socket.once("close", () => this.#http1Sockets.delete(socket));
-    if (read !== undefined) {
-      socket.pause();
-      socket.unshift(read);
-    }
-    http1.emit("connection", socket);
-    if (read !== undefined) socket.resume();
+    handOverToHttp1(http1, socket, read);
   }
 
   #toHttp2(socket: Socket, rest: Buffer): void {
@@ -240,9 +295,16 @@ export class RpcServer {
       onReady() {},
       onGoaway() {},
       onStreamEnd() {},
-      onEnd: () => {
+      onEnd: (error) => {
         this.#connections.delete(connection);
-        if (this.#connections.size === 0) this.#onEmpty?.();
+        if (error === undefined && !socket.destroyed) {
+          this.#lingering.add(socket);
+          socket.once("close", () => {
+            this.#lingering.delete(socket);
+            this.#tellIfEmpty();
+          });
+        }
+        this.#tellIfEmpty();
       },
     };
     const connection = new Connection({ socket, isServer: true, limits: this.#limits, turn: this.#turn, events });
@@ -257,12 +319,28 @@ export class RpcServer {
     for (const [socket, sinceMs] of this.#undecided) {
       if (nowMs - sinceMs >= this.#limits.handshakeTimeoutMs) socket.destroy();
     }
-    for (const { clock, session } of this.#connections.values()) {
+    let unsentBytes = 0;
+    for (const [connection, { clock, session }] of this.#connections) {
       clock.check(nowMs);
       session.check(nowMs);
+      unsentBytes += connection.sender.output.unsentBytes;
+    }
+    if (unsentBytes > this.#turn.sendMemory.bytesMax) this.#relieve(unsentBytes - this.#turn.sendMemory.bytesMax);
+  }
+
+  /** Many connections, each within its limit, have too much to write together: those that hold much go. */
+  #relieve(excessBytes: number): void {
+    for (const connection of [...this.#connections.keys()]) {
+      if (excessBytes <= 0) return;
+      if (!connection.sender.isCongested) continue;
+      excessBytes -= connection.sender.output.unsentBytes;
+      connection.destroy(ErrorCode.ENHANCE_YOUR_CALM, "us", "the peer does not read, and memory is short");
     }
   }
 }
+
+/** What the length before a message can say. */
+const MESSAGE_BYTES_MAX = 4_294_967_295;
 
 function peerOf(socket: Socket): Peer {
   let commonName: string | undefined;

@@ -73,9 +73,9 @@ export class RpcError extends Error {
   }
 }
 
-/** The status of a call whose stream was reset. */
-export function errorOfReset(reset: StreamReset): RpcError {
-  return new RpcError(statusOfReset(reset), reset.reason, { mayHaveRun: !reset.unprocessed });
+/** The status of a call whose stream was reset. isAnswered: a response had begun, whatever the reset says of the request. */
+export function errorOfReset(reset: StreamReset, isAnswered = false): RpcError {
+  return new RpcError(statusOfReset(reset), reset.reason, { mayHaveRun: isAnswered || !reset.unprocessed });
 }
 
 function statusOfReset(reset: StreamReset): StatusCode {

@@ -26,8 +26,8 @@ export class HpackDecoder {
   /** Why the last call of `decode` returned undefined. */
   error = "";
   readonly #listBytesMax: number;
-  /** What we advertised in SETTINGS_HEADER_TABLE_SIZE: size updates may not exceed it. */
-  readonly #tableBytesMax: number;
+  /** Size updates may not exceed this. */
+  #tableBytesMax: number;
   #tableCapacity: number;
   #tableBytes = 0;
   /** The dynamic table as a ring; its length is a power of two. Empty until the first insertion. */
@@ -41,11 +41,18 @@ export class HpackDecoder {
   #rememberedNext = 0;
   #position = 0;
 
-  /** tableBytesMax: as advertised in SETTINGS_HEADER_TABLE_SIZE. listBytesMax: fields beyond this list size are dropped and the block marked. */
+  /** tableBytesMax: the table's size and the limit of it. listBytesMax: fields beyond this list size are dropped and the block marked. */
   constructor(options: { readonly tableBytesMax: number; readonly listBytesMax: number }) {
     this.#tableBytesMax = options.tableBytesMax;
     this.#tableCapacity = options.tableBytesMax;
     this.#listBytesMax = options.listBytesMax;
+  }
+
+  /** The peer has acknowledged a SETTINGS_HEADER_TABLE_SIZE. If the table is larger, its next block must begin by making it smaller. */
+  limitTable(tableBytesMax: number): void {
+    this.#tableBytesMax = tableBytesMax;
+    // A remembered block would be found without a look at the capacity.
+    if (this.#tableCapacity > tableBytesMax) this.#changes++;
   }
 
   /** Bytes in the dynamic table, as RFC 7541 section 4.1 counts them. */
@@ -71,6 +78,9 @@ export class HpackDecoder {
     let fieldSeen = false;
     while (this.#position < end) {
       const first = source[this.#position]!;
+      // RFC 7541 section 4.2: a limit that was lowered is answered by a size update at the beginning of the next block.
+      if (this.#tableCapacity > this.#tableBytesMax && (first & 0xe0) !== 0x20)
+        return this.#fail("no table size update after a lower limit");
       let field: HeaderField | undefined;
       if (first >= 0x80) {
         const index = this.#integer(source, end, 7);

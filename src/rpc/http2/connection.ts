@@ -27,8 +27,8 @@ import { NOBODY, type ConnectionEvents } from "./connection-events.ts";
 import { Stream, type StreamListener, type StreamReset } from "./stream.ts";
 import type { Turn } from "./turn.ts";
 
-/** Data for a peer that no longer reads is drained for so long, so that our GOAWAY is not lost to a TCP reset. */
-const LINGER_MS = 500;
+/** What comes behind a GOAWAY that ends a connection at once is read and dropped for so long, so that the GOAWAY is not lost to a TCP reset. */
+export const LINGER_MS = 500;
 
 /** One connection. Made when the socket is connected, for a server behind the preface; it sends its settings at once. */
 export class Connection {
@@ -57,6 +57,10 @@ export class Connection {
   framesDone = 0;
   /** Something was received since the sweep last looked. */
   wasActive = false;
+  /** Client: the server has answered a request. */
+  hasAnswered = false;
+  /** Data that may still be on its way for streams that we reset: what their windows allowed. */
+  lateBytes = 0;
   readonly #events: ConnectionEvents;
   readonly #turn: Turn;
   readonly #reader: FrameReader;
@@ -64,6 +68,8 @@ export class Connection {
   #streamWindow: number;
   #isDirty = false;
   #finalStreamId = STREAM_ID_MAX;
+  /** Why the peer is going away, if it said so with an error; "" if not. */
+  #farewell = "";
   readonly #pings: (() => void)[] = [];
   #pingsSent = 0;
 
@@ -82,7 +88,9 @@ export class Connection {
     this.#events = options.events;
     this.controlBudget = new AbuseBudget(limits.controlFramesBurst, limits.controlFramesPerSecond);
     this.resetBudget = new AbuseBudget(limits.resetsBurst, limits.resetsPerSecond);
-    this.decoder = new HpackDecoder({ tableBytesMax: limits.headerTableBytesMax, listBytesMax: limits.headerListBytesMax });
+    // Until the peer has seen our settings, its table has the initial size at least.
+    const tableBytesMax = Math.max(limits.headerTableBytesMax, HEADER_TABLE_BYTES_DEFAULT);
+    this.decoder = new HpackDecoder({ tableBytesMax, listBytesMax: limits.headerListBytesMax });
     this.sender = new Sender(socket, this.#turn, limits, this.controlBudget, {
       onDirty: () => this.#onDirty(),
       onLocalEnd: (stream) => this.onLocalEnd(stream),
@@ -118,6 +126,11 @@ export class Connection {
     this.lastStreamId = this.lastStreamId === 0 ? 1 : this.lastStreamId + 2;
     const stream = new Stream(this, this.lastStreamId, listener, { send: this.sender.initialWindow, receive: this.#streamWindow });
     this.streams.set(stream.id, stream);
+    if (this.lastStreamId >= STREAM_ID_MAX - 2) {
+      // The ids are used up (RFC 9113 section 5.1.1): this stream is the last, and a GOAWAY before it would stop it.
+      this.isDraining = true;
+      this.#events.onGoaway(ErrorCode.NO_ERROR, "the connection has no stream ids left");
+    }
     return stream;
   }
 
@@ -176,7 +189,12 @@ export class Connection {
   /** Server: refuses a stream just opened. The peer may try again, but not without end. */
   refuseStream(stream: Stream): void {
     this.resetStream(stream, ErrorCode.REFUSED_STREAM);
-    if (!this.resetBudget.spend()) this.close(ErrorCode.ENHANCE_YOUR_CALM, "too many streams refused");
+    this.chargeReset();
+  }
+
+  /** Counts a stream that ends because of what the peer did like one that it reset. Ends the connection if there are too many. */
+  chargeReset(): void {
+    if (!this.resetBudget.spend()) this.close(ErrorCode.ENHANCE_YOUR_CALM, "too many streams reset");
   }
 
   /** Resets a stream for what happened on it, and tells its listener. */
@@ -185,6 +203,17 @@ export class Connection {
     const { listener } = stream;
     this.resetStream(stream, code);
     listener.onReset({ code, by: "us", unprocessed: false, reason });
+  }
+
+  /**
+   * Decompression takes time that few bytes of the peer can cost: each 256 KiB beyond 64 times what was sent counts like a frame that does no work.
+   * False: there was too much of it, and the connection has ended.
+   */
+  chargeInflation(compressedBytes: number, inflatedBytes: number): boolean {
+    for (let bytes = inflatedBytes - compressedBytes * 64; bytes >= 262_144; bytes -= 262_144) {
+      if (!this.controlBudget.spend()) return this.fail(ErrorCode.ENHANCE_YOUR_CALM, "compressed messages that expand too much");
+    }
+    return true;
   }
 
   onLocalEnd(stream: Stream): void {
@@ -257,6 +286,7 @@ export class Connection {
   onSettingsAck(): void {
     if (this.settingsAcknowledged) return;
     this.settingsAcknowledged = true;
+    this.decoder.limitTable(this.limits.headerTableBytesMax);
     const change = this.limits.streamWindowBytes - this.#streamWindow;
     this.#streamWindow = this.limits.streamWindowBytes;
     if (change !== 0) for (const stream of this.streams.values()) stream.receiveWindow += change;
@@ -273,6 +303,8 @@ export class Connection {
 
   onGoaway(lastStreamId: number, code: number, reason: string): void {
     this.isDraining = true;
+    if (code !== ErrorCode.NO_ERROR)
+      this.#farewell = `the peer said ${errorCodeName(code)}${reason === "" ? "" : ` ${JSON.stringify(reason)}`}`;
     if (!this.isServer) {
       for (const stream of [...this.streams.values()]) {
         if (stream.id > lastStreamId) this.onPeerReset(stream, ErrorCode.REFUSED_STREAM, true, "the server is going away");
@@ -300,7 +332,8 @@ export class Connection {
       this.streams.size === 0 &&
       (!this.isServer || this.#finalStreamId !== STREAM_ID_MAX || this.#pings.length === 0)
     ) {
-      this.close(ErrorCode.NO_ERROR, "");
+      // The last responses may still lie in our buffers or the kernel's: a slow reader gets them, as long as it closes its side afterwards.
+      this.#end(ErrorCode.NO_ERROR, "", undefined, this.isServer ? this.limits.writeTimeoutMs : LINGER_MS);
     }
   }
 
@@ -352,6 +385,10 @@ export class Connection {
     stream.isClosed = true;
     this.streams.delete(stream.id);
     if (this.isServer) this.closedStreams.add(stream.id, resetByUs);
+    if (resetByUs && !stream.remoteEnded && stream.receiveWindow > 0) {
+      // No more can be on its way than the connection's window: what we grant later, the peer sees behind our RST_STREAM.
+      this.lateBytes = Math.min(this.lateBytes + stream.receiveWindow, this.limits.connectionWindowBytes);
+    }
     if (stream.queue !== undefined) this.sender.forget(stream);
     if (stream.unconsumed > 0) {
       this.onRead(stream.unconsumed);
@@ -364,17 +401,18 @@ export class Connection {
   #onSocketEnd(): void {
     // Half-closed TCP: HTTP/2 has no use for it.
     if (this.isClosed) this.socket.destroy();
-    else this.#end(ErrorCode.NO_ERROR, "", new Http2Error(ErrorCode.NO_ERROR, "network", "the peer closed the connection"));
+    else
+      this.#end(ErrorCode.NO_ERROR, "", new Http2Error(ErrorCode.NO_ERROR, "network", this.#farewell || "the peer closed the connection"));
   }
 
   #lose(cause: Error | undefined): void {
     if (this.isClosed) return;
-    const reason = cause === undefined ? "the connection was closed" : cause.message;
+    const reason = this.#farewell || (cause === undefined ? "the connection was closed" : cause.message);
     this.#finish(new Http2Error(ErrorCode.CONNECT_ERROR, "network", reason, cause === undefined ? undefined : { cause }), "network");
     this.socket.destroy();
   }
 
-  #end(code: number, reason: string, error: Http2Error | undefined): void {
+  #end(code: number, reason: string, error: Http2Error | undefined, lingerMs: number = LINGER_MS): void {
     if (this.isClosed) return;
     if (error?.by !== "network") {
       this.sender.goaway(this.isServer ? this.lastStreamId : 0, code, reason);
@@ -384,7 +422,7 @@ export class Connection {
     const { socket } = this;
     socket.end();
     socket.resume();
-    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    const timer = setTimeout(() => socket.destroy(), lingerMs);
     timer.unref();
     socket.once("close", () => clearTimeout(timer));
   }
@@ -394,8 +432,8 @@ export class Connection {
     this.isDraining = true;
     this.#reader.stop();
     const code = error?.code ?? ErrorCode.NO_ERROR;
-    const reason =
-      error === undefined ? "the connection was closed" : error.by === "peer" ? `the peer said ${errorCodeName(code)}` : error.message;
+    let reason = "the connection was closed";
+    if (error !== undefined) reason = error.by === "us" ? error.message : error.by === "peer" ? this.#farewell : error.reason;
     const streams = [...this.streams.values()];
     this.streams.clear();
     for (const stream of streams) {

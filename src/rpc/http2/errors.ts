@@ -8,10 +8,13 @@ export class Http2Error extends Error {
   readonly code: number;
   /** Who gave up: we because of the peer, the peer with a GOAWAY, or the network. */
   readonly by: "us" | "peer" | "network";
+  /** The message without the code, which says nothing when the network is to blame. */
+  readonly reason: string;
 
   constructor(code: number, by: "us" | "peer" | "network", reason: string, options?: { readonly cause?: unknown }) {
     super(`${errorCodeName(code)}: ${reason}`, options);
     this.code = code;
     this.by = by;
+    this.reason = reason;
   }
 }

@@ -111,7 +111,7 @@ export class FrameRules implements FrameSink {
     }
     if (stream === undefined) {
       connection.onRead(length);
-      return this.#onClosedStream(streamId);
+      return this.#onClosedStream(streamId, length);
     }
     const last = (flags & FLAG_END_STREAM) !== 0;
     stream.receiveWindow -= length;
@@ -142,12 +142,20 @@ export class FrameRules implements FrameSink {
     return !connection.isClosed;
   }
 
-  /** DATA or HEADERS for a stream that is not open. */
-  #onClosedStream(streamId: number): boolean {
+  /** Data for a stream that we reset: free as far as the stream's window had allowed it, since it was on its way, else paid for. */
+  #payLate(bytes: number): boolean {
+    const connection = this.#connection;
+    if (bytes === 0 || bytes > connection.lateBytes) return this.#pay();
+    connection.lateBytes -= bytes;
+    return true;
+  }
+
+  /** DATA, with the bytes of its payload, or HEADERS for a stream that is not open. */
+  #onClosedStream(streamId: number, bytes: number): boolean {
     const connection = this.#connection;
     if (streamId === 0 || this.#isIdle(streamId)) return connection.fail(ErrorCode.PROTOCOL_ERROR, "a frame for an idle stream");
     // A client resets streams at will: what was on its way is dropped.
-    if (!connection.isServer) return this.#pay();
+    if (!connection.isServer) return this.#payLate(bytes);
     switch (connection.closedStreams.lookUp(streamId)) {
       case "ended":
         return connection.fail(ErrorCode.STREAM_CLOSED, "a frame for a closed stream");
@@ -157,7 +165,7 @@ export class FrameRules implements FrameSink {
         connection.sender.rstStream(streamId, ErrorCode.STREAM_CLOSED);
         return this.#pay();
       case "reset":
-        return this.#pay();
+        return this.#payLate(bytes);
     }
   }
 
@@ -214,7 +222,7 @@ export class FrameRules implements FrameSink {
     const stream = connection.streams.get(streamId);
     if (stream === undefined) {
       if (connection.isServer && (streamId & 1) === 1 && streamId > connection.lastStreamId) return this.#onRequest(streamId, block, last);
-      return this.#onClosedStream(streamId);
+      return this.#onClosedStream(streamId, 0);
     }
     if (stream.remoteEnded) return this.#resetForError(stream, ErrorCode.STREAM_CLOSED, "headers behind the end of the stream");
     const head = messageHeadOf(block);
@@ -229,6 +237,7 @@ export class FrameRules implements FrameSink {
       if (head.status < 200)
         return last ? this.#resetForError(stream, ErrorCode.PROTOCOL_ERROR, "the stream ends before a response") : this.#pay();
       stream.headReceived = true;
+      connection.hasAnswered = true;
       stream.contentLeft = last ? -1 : head.contentLength;
     }
     connection.controlBudget.earn();

@@ -1,11 +1,11 @@
 /** A bound on bytes that peers make us hold, for one connection and, through its parent, for all connections together. */
 export class MemoryBudget {
-  readonly #bytesMax: number;
+  readonly bytesMax: number;
   readonly #parent: MemoryBudget | undefined;
   #bytes = 0;
 
   constructor(bytesMax: number, parent?: MemoryBudget) {
-    this.#bytesMax = bytesMax;
+    this.bytesMax = bytesMax;
     this.#parent = parent;
   }
 
@@ -16,7 +16,7 @@ export class MemoryBudget {
 
   /** False: there is not so much left, and nothing was taken. */
   take(bytes: number): boolean {
-    if (this.#bytes + bytes > this.#bytesMax) return false;
+    if (this.#bytes + bytes > this.bytesMax) return false;
     if (this.#parent !== undefined && !this.#parent.take(bytes)) return false;
     this.#bytes += bytes;
     return true;

@@ -4,6 +4,7 @@ import { connect as connectHttp2 } from "node:http2";
 import { createServer, type AddressInfo } from "node:net";
 import { test } from "node:test";
 import { createServer as createTlsServer } from "node:tls";
+import { WAITING_MESSAGE_BYTES } from "../grpc/message-framing.ts";
 import { RpcServer } from "../grpc/server.ts";
 import { RpcError, Status } from "../grpc/status.ts";
 import { ErrorCode, FrameType, Setting } from "../http2/protocol.ts";
@@ -96,16 +97,19 @@ test("A failure behind messages that were sent comes in the trailers", async (co
 });
 
 test("Unread messages count against connectionMemoryBytesMax, and are given back when their call ends", async (context) => {
-  const { port, server } = await startServer(context, { connectionMemoryBytesMax: 50_000 });
+  // Five messages and one open call with its headers, and not one more.
+  const { port, server } = await startServer(context, { connectionMemoryBytesMax: 52_200 });
   const peer = await RawPeer.connect(port);
   peer.send(frame(headers, END_HEADERS, 1, peer.request("/test.Raw/Ignore")));
+  assert.equal(await peer.sync(), true);
+  const openBytes = server.memoryBytes;
+  assert.ok(openBytes > 1024 && openBytes < 1680, String(openBytes));
   for (let i = 0; i < 5; i++) peer.send(frame(data, 0, 1, grpcMessage(Buffer.alloc(10_000))));
   assert.equal(await peer.sync(), true);
-  assert.equal(server.memoryBytes, 50_000);
-  // A complete message of a request that has not ended counts as well.
-  peer.send(frame(headers, END_HEADERS, 3, peer.request("/test.Raw/Echo")), frame(data, 0, 3, grpcMessage(Buffer.alloc(100))));
+  assert.equal(server.memoryBytes, openBytes + 5 * (10_000 + WAITING_MESSAGE_BYTES));
+  peer.send(frame(headers, END_HEADERS, 3, peer.request("/test.Raw/Echo")));
   assert.equal((await peer.headers(3))?.get("grpc-status"), "8");
-  assert.equal(server.memoryBytes, 50_000);
+  assert.equal(server.memoryBytes, openBytes + 5 * (10_000 + WAITING_MESSAGE_BYTES));
   peer.send(frame(data, 0, 1, grpcMessage(Buffer.alloc(10_000))));
   assert.equal((await peer.headers(1))?.get("grpc-status"), "8");
   assert.deepEqual([server.memoryBytes, server.runningCalls], [0, 0]);

@@ -31,7 +31,7 @@ function randomBytes(random: (max: number) => number, length: number): Buffer {
 function randomFrame(random: (max: number) => number, peer: RawPeer): Buffer {
   const streamId = random(4) === 0 ? random(12) : random(6) * 2 + 1;
   const flags = random(3) === 0 ? random(256) : [0, 1, 4, 5][random(4)]!;
-  switch (random(12)) {
+  switch (random(13)) {
     case 0:
     case 1: {
       const path = ["/test.Raw/Echo", "/test.Raw/Count", "/test.Raw/Chat", "/test.Raw/Hang", "/test.Raw/Flood", "/x"][random(6)]!;
@@ -57,6 +57,18 @@ function randomFrame(random: (max: number) => number, peer: RawPeer): Buffer {
       return frame(FrameType.ping, random(2), 0, randomBytes(random, 8));
     case 10:
       return frame(FrameType.continuation, flags, streamId, randomBytes(random, random(30)));
+    case 11: {
+      const block = peer.block(
+        ":method",
+        "POST",
+        ":scheme",
+        "http",
+        ":path",
+        "/plain",
+        ...(random(3) === 0 ? ["content-length", "5"] : []),
+      );
+      return frame(FrameType.headers, flags | 4, streamId, block);
+    }
     default:
       return frame(random(256), flags, streamId, randomBytes(random, random(30)));
   }
@@ -134,7 +146,13 @@ for (const [name, make] of [
   ],
 ] as const) {
   test(`A server survives ${name}`, async (context) => {
-    const { server, port, seen } = await startServer(context, { limits: { concurrentStreamsMax: 10, handshakeTimeoutMs: 1000 } });
+    const { server, port, seen } = await startServer(context, {
+      limits: { concurrentStreamsMax: 10, handshakeTimeoutMs: 1000 },
+      onHttpRequest: (exchange) => {
+        exchange.respond(200, {});
+        while (exchange.write(exchange.body)) exchange.end();
+      },
+    });
     const client = startClient(context, port);
     for (let seed = firstSeed; seed < firstSeed + runs; seed += 10) {
       await Promise.all(

@@ -2,7 +2,7 @@
 import type { AddressInfo } from "node:net";
 import { RpcClient } from "../../grpc/client.ts";
 import type { ClientCall } from "../../grpc/client-call.ts";
-import type { CallOptions } from "../../grpc/client-call.ts";
+import type { CallOptions } from "../../grpc/call-options.ts";
 import { Metadata } from "../../grpc/metadata.ts";
 import { RpcServer } from "../../grpc/server.ts";
 import type { CallContext } from "../../grpc/handler.ts";
