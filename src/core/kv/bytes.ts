@@ -14,6 +14,14 @@ export function compareBytes(left: Uint8Array, right: Uint8Array): number {
   return left.length - right.length;
 }
 
+/** How many bytes they begin with alike: what it takes to compare them. */
+export function sharedBytes(left: Uint8Array, right: Uint8Array): number {
+  const length = Math.min(left.length, right.length);
+  let at = 0;
+  while (at < length && left[at] === right[at]) at++;
+  return at;
+}
+
 /** Whether they are as long and hold the same. */
 export function equalBytes(left: Uint8Array, right: Uint8Array): boolean {
   if (left.length !== right.length) return false;

@@ -144,8 +144,9 @@ test("a command that no member would apply is refused while it is built", () => 
 test("what a builder would refuse is refused when it is applied, and the commands behind it are applied", () => {
   const fields: { readonly at: number; readonly value: number; readonly code: RefusalCode }[] = [
     { at: 4, value: 0, code: "unsupported" },
-    { at: 4, value: 9, code: "unsupported" },
-    { at: 5, value: 128, code: "unsupported" },
+    { at: 4, value: 9, code: "malformed" },
+    { at: 4, value: 200, code: "unsupported" },
+    { at: 5, value: 128, code: "malformed" },
     { at: 5, value: 16, code: "unsupported" },
     { at: 6, value: 1, code: "unsupported" },
     { at: 8, value: 0, code: "malformed" },
@@ -203,6 +204,7 @@ test("a valid batch with some bytes changed is applied without harm", () => {
     fc.record({ kind: fc.constant("put"), key, ttlMs: fc.option(fc.integer({ min: 1, max: 9 }), { nil: undefined }) }),
     fc.record({ kind: fc.constant("delete"), key }),
     fc.record({ kind: fc.constant("swap"), key }),
+    fc.record({ kind: fc.constantFrom("grant", "renew", "revoke", "attach"), key }),
   );
   const change = fc.record({
     at: fc.nat(10_000),
@@ -216,6 +218,10 @@ test("a valid batch with some bytes changed is applied without harm", () => {
         const batch = new CommandBatch();
         for (const each of commands) {
           if (each.kind === "put") batch.put(each.key, bytesOf("value"), "ttlMs" in each ? { ttlMs: each.ttlMs } : {});
+          else if (each.kind === "grant") batch.grantLease("7", 5);
+          else if (each.kind === "renew") batch.renewLeases(["7", "10000"]);
+          else if (each.kind === "revoke") batch.revokeLease("7");
+          else if (each.kind === "attach") batch.put(each.key, bytesOf("value"), { lease: "7" });
           else if (each.kind === "delete") batch.deleteRange({ start: each.key, end: undefined }, { prevKv: true });
           else batch.compareAndSwap(each.key, bytesOf("value"), bytesOf("other"));
         }

@@ -1,26 +1,32 @@
 /**
- * Which intervals hold a key. Single keys are found by a map; the others by a treap ordered by (start, end), each node of which knows the
- * furthest end below it, so that a look-up costs the logarithm of the intervals and the number of hits. Intervals are equal if their
- * bounds are: one value for each.
+ * Which intervals hold a key. Single keys are found by a map, behind a filter that spares most others from being made into a string; the rest by an AVL tree ordered by (start, end), each node of which knows
+ * the furthest end below it, so that a look-up costs the logarithm of the intervals and the number of hits, in whatever order they came.
+ * Intervals are equal if their bounds are: one value for each.
  */
-import { compareBytes, contains, mapKey } from "./bytes.ts";
+import { compareBytes, mapKey } from "./bytes.ts";
 import type { KeyInterval } from "./table.ts";
 
 interface Node<T> {
   readonly interval: KeyInterval;
   readonly value: T;
-  readonly priority: number;
   left: Node<T> | undefined;
   right: Node<T> | undefined;
+  height: number;
   /** undefined: the last key is below this node. */
   furthest: Uint8Array | undefined;
 }
 
+/** Single keys from which on a filter stands before the map. */
+const FILTERED_KEYS_MIN = 16;
+const FILTER_PLACES = 1 << 16;
+const FILTER_FULL = 0xffff;
+
 /** One value for each interval. */
 export class IntervalIndex<T> {
   private readonly single: Map<string, T> = new Map();
+  /** How many single keys have each hash. A place that is full stays full. undefined while there are few. */
+  private filter: Uint16Array | undefined = undefined;
   private root: Node<T> | undefined = undefined;
-  private priorities = 1;
   private intervals = 0;
 
   get size(): number {
@@ -42,20 +48,21 @@ export class IntervalIndex<T> {
   add(interval: KeyInterval, value: T): void {
     if (isSingleKey(interval)) {
       this.single.set(mapKey(interval.start), value);
+      if (this.filter !== undefined) note(this.filter, interval.start, 1);
+      else if (this.single.size >= FILTERED_KEYS_MIN) this.filter = this.listed();
       return;
     }
     this.intervals++;
-    // A step of a full-period generator: the shape must not depend on the order of additions, nor the run on chance.
-    this.priorities = (Math.imul(this.priorities, 1_664_525) + 1_013_904_223) >>> 0;
-    const { left, right } = split(this.root, interval);
-    const node: Node<T> = { interval, value, priority: this.priorities, left: undefined, right: undefined, furthest: interval.end };
-    this.root = merge(merge(left, node), right);
+    const node: Node<T> = { interval, value, left: undefined, right: undefined, height: 1, furthest: interval.end };
+    this.root = withNode(this.root, node);
   }
 
   /** The interval must be there. */
   remove(interval: KeyInterval): void {
     if (isSingleKey(interval)) {
       this.single.delete(mapKey(interval.start));
+      if (this.single.size === 0) this.filter = undefined;
+      if (this.filter !== undefined) note(this.filter, interval.start, -1);
       return;
     }
     this.intervals--;
@@ -64,12 +71,38 @@ export class IntervalIndex<T> {
 
   /** Adds the values of all intervals that hold the key. */
   collect(key: Uint8Array, into: T[]): void {
-    if (this.single.size > 0) {
+    if (this.single.size > 0 && (this.filter === undefined || this.filter[placeOf(key)]! > 0)) {
       const value = this.single.get(mapKey(key));
       if (value !== undefined) into.push(value);
     }
-    collect(this.root, key, into);
+    if (this.root !== undefined) collect(this.root, key, into);
   }
+
+  private listed(): Uint16Array {
+    const filter = new Uint16Array(FILTER_PLACES);
+    for (const key of this.single.keys()) {
+      note(
+        filter,
+        Uint8Array.from(key, (char) => char.charCodeAt(0)),
+        1,
+      );
+    }
+    return filter;
+  }
+}
+
+/** FNV-1a, folded. Whoever makes keys collide has the map asked, and nothing else. */
+function placeOf(key: Uint8Array): number {
+  let hash = 0x811c_9dc5;
+  const { length } = key;
+  for (let i = 0; i < length; i++) hash = Math.imul(hash ^ key[i]!, 0x0100_0193);
+  return (hash ^ (hash >>> 16)) & (FILTER_PLACES - 1);
+}
+
+function note(filter: Uint16Array, key: Uint8Array, change: 1 | -1): void {
+  const place = placeOf(key);
+  const count = filter[place]!;
+  if (count < FILTER_FULL) filter[place] = count + change;
 }
 
 /** Whether the end is the key right behind the start. */
@@ -89,58 +122,86 @@ function compareIntervals(left: KeyInterval, right: KeyInterval): number {
   return byStart !== 0 ? byStart : compareEnds(left.end, right.end);
 }
 
-function update<T>(node: Node<T>): Node<T> {
+function update<T>(node: Node<T>): void {
+  const { left, right } = node;
   let furthest = node.interval.end;
-  if (node.left !== undefined && compareEnds(node.left.furthest, furthest) > 0) furthest = node.left.furthest;
-  if (node.right !== undefined && compareEnds(node.right.furthest, furthest) > 0) furthest = node.right.furthest;
+  if (left !== undefined && compareEnds(left.furthest, furthest) > 0) furthest = left.furthest;
+  if (right !== undefined && compareEnds(right.furthest, furthest) > 0) furthest = right.furthest;
   node.furthest = furthest;
+  node.height = 1 + Math.max(left?.height ?? 0, right?.height ?? 0);
+}
+
+function rotateRight<T>(node: Node<T>): Node<T> {
+  const top = node.left!;
+  node.left = top.right;
+  top.right = node;
+  update(node);
+  update(top);
+  return top;
+}
+
+function rotateLeft<T>(node: Node<T>): Node<T> {
+  const top = node.right!;
+  node.right = top.left;
+  top.left = node;
+  update(node);
+  update(top);
+  return top;
+}
+
+/** After one of its subtrees grew or shrank by one level. */
+function balance<T>(node: Node<T>): Node<T> {
+  const { left, right } = node;
+  const lean = (left?.height ?? 0) - (right?.height ?? 0);
+  if (lean > 1) {
+    if ((left!.left?.height ?? 0) < (left!.right?.height ?? 0)) node.left = rotateLeft(left!);
+    return rotateRight(node);
+  }
+  if (lean < -1) {
+    if ((right!.right?.height ?? 0) < (right!.left?.height ?? 0)) node.right = rotateRight(right!);
+    return rotateLeft(node);
+  }
+  update(node);
   return node;
 }
 
-interface Halves<T> {
-  readonly left: Node<T> | undefined;
-  readonly right: Node<T> | undefined;
+function withNode<T>(root: Node<T> | undefined, node: Node<T>): Node<T> {
+  if (root === undefined) return node;
+  if (compareIntervals(node.interval, root.interval) < 0) root.left = withNode(root.left, node);
+  else root.right = withNode(root.right, node);
+  return balance(root);
 }
 
-/** Left: what sorts before the interval. */
-function split<T>(node: Node<T> | undefined, interval: KeyInterval): Halves<T> {
-  if (node === undefined) return { left: undefined, right: undefined };
-  if (compareIntervals(node.interval, interval) < 0) {
-    const { left, right } = split(node.right, interval);
-    node.right = left;
-    return { left: update(node), right };
+function without<T>(root: Node<T> | undefined, interval: KeyInterval): Node<T> | undefined {
+  if (root === undefined) return undefined;
+  const order = compareIntervals(interval, root.interval);
+  if (order < 0) {
+    root.left = without(root.left, interval);
+  } else if (order > 0) {
+    root.right = without(root.right, interval);
+  } else {
+    if (root.left === undefined) return root.right;
+    if (root.right === undefined) return root.left;
+    // The next one in order takes its place.
+    let next = root.right;
+    while (next.left !== undefined) next = next.left;
+    const rest = without(root.right, next.interval);
+    next.left = root.left;
+    next.right = rest;
+    return balance(next);
   }
-  const { left, right } = split(node.left, interval);
-  node.left = right;
-  return { left, right: update(node) };
+  return balance(root);
 }
 
-/** All of `left` sorts before all of `right`. */
-function merge<T>(left: Node<T> | undefined, right: Node<T> | undefined): Node<T> | undefined {
-  if (left === undefined) return right;
-  if (right === undefined) return left;
-  if (left.priority > right.priority) {
-    left.right = merge(left.right, right);
-    return update(left);
+function collect<T>(from: Node<T>, key: Uint8Array, into: T[]): void {
+  let node: Node<T> | undefined = from;
+  while (node !== undefined) {
+    if (node.furthest !== undefined && compareBytes(key, node.furthest) >= 0) return;
+    if (node.left !== undefined) collect(node.left, key, into);
+    const { start, end } = node.interval;
+    // All to the right begin no earlier.
+    if (compareBytes(key, start) < 0) return;
+    if (end === undefined || compareBytes(key, end) < 0) into.push(node.value);
+    node = node.right;
   }
-  right.left = merge(left, right.left);
-  return update(right);
-}
-
-function without<T>(node: Node<T> | undefined, interval: KeyInterval): Node<T> | undefined {
-  if (node === undefined) return undefined;
-  const order = compareIntervals(interval, node.interval);
-  if (order === 0) return merge(node.left, node.right);
-  if (order < 0) node.left = without(node.left, interval);
-  else node.right = without(node.right, interval);
-  return update(node);
-}
-
-function collect<T>(node: Node<T> | undefined, key: Uint8Array, into: T[]): void {
-  if (node === undefined) return;
-  if (node.furthest !== undefined && compareBytes(key, node.furthest) >= 0) return;
-  collect(node.left, key, into);
-  if (compareBytes(key, node.interval.start) < 0) return;
-  if (contains(node.interval, key)) into.push(node.value);
-  collect(node.right, key, into);
 }

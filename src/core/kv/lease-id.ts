@@ -29,7 +29,13 @@ export function leaseFromWords(high: number, low: number): string | undefined {
  * 48 bits for the entry, 16 for the command in it.
  */
 export function leaseOfCommand(index: number, command: number): string {
+  const { high, low } = wordsOfCommand(index, command);
+  return leaseFromWords(high, low)!;
+}
+
+/** The same as two words: also that of a session that a command opens. */
+export function wordsOfCommand(index: number, command: number): { readonly high: number; readonly low: number } {
   const high = Math.floor(index / 0x1_0000) >>> 0;
   const low = (((index % 0x1_0000) << 16) | command) >>> 0;
-  return leaseFromWords(high, low)!;
+  return { high, low };
 }

@@ -3,16 +3,31 @@
  * that a million of them are no million objects, and so that a snapshot can take a copy in one go. Due ones are found by a binary heap
  * over (due reading, id), which is a total order: all members remove them in the same sequence.
  *
- * A lease that a put made for itself (`ttlMs`) ends with its last key. Leases that clients grant and renew will share this table.
+ * A lease that a put made for itself (`ttlMs`) ends with its last key; one that a client was granted ends when it falls due or is revoked.
  */
 import { assert } from "../assert.ts";
 import { leaseFromWords, leaseHigh, leaseLow } from "./lease-id.ts";
 import { LEASES_MAX } from "./command.ts";
+import { RefSet } from "./ref-set.ts";
 import type { RecordRef } from "./table.ts";
 
 /** The lookup is cut into this many maps, since one large map stops for long when it grows. */
 const SHARDS = 64;
 const NO_SLOT = 0xffff_ffff;
+const NO_REFS: readonly RecordRef[] = [];
+
+/** How a lease began, and so how it ends. The number is the code in snapshots. */
+export const LEASE_GRANTED = 0;
+export const LEASE_OF_PUT = 1;
+
+/** A lease as it is added. */
+export interface NewLease {
+  readonly id: string;
+  readonly ttlMs: number;
+  readonly dueMs: number;
+  /** LEASE_GRANTED or LEASE_OF_PUT. */
+  readonly kind: number;
+}
 
 /** Copies of the columns, as of one moment. */
 export interface LeaseColumns {
@@ -21,6 +36,20 @@ export interface LeaseColumns {
   readonly idLow: Uint32Array;
   readonly ttlMs: Float64Array;
   readonly dueMs: Float64Array;
+  readonly kind: Uint8Array;
+}
+
+/** The records of a lease's keys. */
+export interface LeaseRefs {
+  readonly count: number;
+  readonly refs: Iterable<RecordRef>;
+}
+
+const NO_LEASE_REFS: LeaseRefs = { count: 0, refs: NO_REFS };
+
+/** When a lease that begins or is renewed now falls due. */
+export function dueAfter(clockMs: number, ttlMs: number): number {
+  return Math.min(clockMs + ttlMs, Number.MAX_SAFE_INTEGER);
 }
 
 /** All leases of one state. At most LEASES_MAX. */
@@ -33,11 +62,14 @@ export class LeaseTable {
   private idLow: Uint32Array = new Uint32Array(0);
   private ttlMs: Float64Array = new Float64Array(0);
   private dueMs: Float64Array = new Float64Array(0);
+  private kinds: Uint8Array = new Uint8Array(0);
   /** The newest record of the lease's only key; 0 if it has none, or several. */
   private only: Float64Array = new Float64Array(0);
-  /** The newest records of a lease's keys where it has had more than one, in the order of their revisions. */
-  private readonly several: Map<number, Set<RecordRef>> = new Map();
+  /** The newest records of a lease's keys where it has had more than one. */
+  private readonly several: Map<number, RefSet> = new Map();
   private size = 0;
+  /** While a state is being restored, whose leases are those of its end: none of them ends on the way there. */
+  private restoring = false;
 
   constructor() {
     for (let i = 0; i < SHARDS; i++) this.slots.push(new Map());
@@ -51,13 +83,41 @@ export class LeaseTable {
     return this.shard(id).has(id);
   }
 
+  /** Whether it is there and not due: one that is due is as gone, though its keys may go a little later. */
+  isLive(id: string, clockMs: number): boolean {
+    const slot = this.shard(id).get(id);
+    return slot !== undefined && this.dueMs[slot]! > clockMs;
+  }
+
+  /** undefined where there is no such lease. */
+  ttlOf(id: string): number | undefined {
+    const slot = this.shard(id).get(id);
+    return slot === undefined ? undefined : this.ttlMs[slot]!;
+  }
+
+  /** When it falls due, on the lease clock; undefined where there is no such lease. */
+  dueOf(id: string): number | undefined {
+    const slot = this.shard(id).get(id);
+    return slot === undefined ? undefined : this.dueMs[slot]!;
+  }
+
+  /** Gives a lease that is live its whole time again and answers its time to live; 0 where there is none, or it is due: it is never revived. */
+  renew(id: string, clockMs: number): number {
+    const slot = this.shard(id).get(id);
+    if (slot === undefined || this.dueMs[slot]! <= clockMs) return 0;
+    const ttlMs = this.ttlMs[slot]!;
+    this.dueMs[slot] = dueAfter(clockMs, ttlMs);
+    this.siftDown(this.siftUp(this.heapAt[slot]!));
+    return ttlMs;
+  }
+
   /** The earliest due reading; undefined without leases. */
   get nextDue(): number | undefined {
     return this.size === 0 ? undefined : this.dueMs[this.heap[0]!];
   }
 
   /** The id must be new, and `count` below LEASES_MAX. */
-  add(lease: { readonly id: string; readonly ttlMs: number; readonly dueMs: number }): void {
+  add(lease: NewLease): void {
     assert(!this.has(lease.id) && this.size < LEASES_MAX, "a lease that is added is new and finds room");
     if (this.size === this.heap.length) this.grow();
     const at = this.size++;
@@ -68,6 +128,7 @@ export class LeaseTable {
     this.idLow[slot] = leaseLow(lease.id);
     this.ttlMs[slot] = lease.ttlMs;
     this.dueMs[slot] = lease.dueMs;
+    this.kinds[slot] = lease.kind;
     this.only[slot] = 0;
     this.siftUp(at);
   }
@@ -87,20 +148,25 @@ export class LeaseTable {
       return;
     }
     this.only[slot] = 0;
-    this.several.set(slot, new Set([only, ref]));
+    const both = new RefSet();
+    both.add(only);
+    both.add(ref);
+    this.several.set(slot, both);
   }
 
-  /** `ref` is a record that was the newest of its key and is no longer. The lease ends with its last key. */
+  /** `ref` is a record that was the newest of its key and is no longer. A lease that a put made ends with its last key. */
   detach(id: string, ref: RecordRef): void {
     const slot = this.shard(id).get(id);
     if (slot === undefined) return;
     const set = this.several.get(slot);
     if (set === undefined) {
-      if (this.only[slot] === ref) this.remove(id, slot);
-      return;
+      if (this.only[slot] !== ref) return;
+      this.only[slot] = 0;
+    } else {
+      if (!set.delete(ref) || set.size > 0) return;
+      this.several.delete(slot);
     }
-    set.delete(ref);
-    if (set.size === 0) this.remove(id, slot);
+    if (this.kinds[slot] === LEASE_OF_PUT && !this.restoring) this.remove(id, slot);
   }
 
   /** The first lease due at this reading, if any. */
@@ -110,14 +176,19 @@ export class LeaseTable {
     return this.dueMs[slot]! <= clockMs ? leaseFromWords(this.idHigh[slot]!, this.idLow[slot]!) : undefined;
   }
 
-  /** Removes the lease and answers the newest records of its keys, in the order of their revisions. */
-  end(id: string): Iterator<RecordRef> {
+  /** Removes the lease and answers the newest records of its keys, in no order. */
+  end(id: string): LeaseRefs {
     const slot = this.shard(id).get(id);
     assert(slot !== undefined, "a lease that ends is there");
-    const only = this.only[slot]!;
-    const refs = this.several.get(slot) ?? (only === 0 ? [] : [only]);
+    const refs = this.refsOf(slot);
     this.remove(id, slot);
-    return refs[Symbol.iterator]();
+    return refs;
+  }
+
+  /** The newest records of the lease's keys, in no order; good until the next change. */
+  refs(id: string): LeaseRefs {
+    const slot = this.shard(id).get(id);
+    return slot === undefined ? NO_LEASE_REFS : this.refsOf(slot);
   }
 
   copyColumns(): LeaseColumns {
@@ -128,6 +199,7 @@ export class LeaseTable {
       idLow: new Uint32Array(this.size),
       ttlMs: new Float64Array(this.size),
       dueMs: new Float64Array(this.size),
+      kind: new Uint8Array(this.size),
     };
     for (let slot = 0, to = 0; slot < length; slot++) {
       if (this.heapAt[slot] === NO_SLOT) continue;
@@ -135,25 +207,32 @@ export class LeaseTable {
       columns.idLow[to] = this.idLow[slot]!;
       columns.ttlMs[to] = this.ttlMs[slot]!;
       columns.dueMs[to] = this.dueMs[slot]!;
+      columns.kind[to] = this.kinds[slot]!;
       to++;
     }
     return columns;
   }
 
-  /**
-   * After a restore, in which keys were attached in the order of the keys: puts them in the order of their revisions. False where a lease
-   * has no key: no such state exists.
-   */
-  settle(revision: (ref: RecordRef) => number): boolean {
-    for (const [slot, set] of this.several) {
-      const refs = [...set].sort((left, right) => revision(left) - revision(right));
-      this.several.set(slot, new Set(refs));
-    }
+  /** Leases are added, and keys attached and detached, as a state is built from a snapshot. settle() ends that. */
+  restore(): void {
+    this.restoring = true;
+  }
+
+  /** False where a lease that a put made has no key: no such state exists. */
+  settle(): boolean {
+    this.restoring = false;
     for (let at = 0; at < this.size; at++) {
       const slot = this.heap[at]!;
-      if (this.only[slot] === 0 && !this.several.has(slot)) return false;
+      if (this.kinds[slot] === LEASE_OF_PUT && this.only[slot] === 0 && !this.several.has(slot)) return false;
     }
     return true;
+  }
+
+  private refsOf(slot: number): LeaseRefs {
+    const set = this.several.get(slot);
+    if (set !== undefined) return { count: set.size, refs: set.values() };
+    const only = this.only[slot]!;
+    return only === 0 ? NO_LEASE_REFS : { count: 1, refs: [only] };
   }
 
   private shard(id: string): Map<string, number> {
@@ -195,6 +274,9 @@ export class LeaseTable {
     this.idLow = words(this.idLow);
     this.ttlMs = numbers(this.ttlMs);
     this.dueMs = numbers(this.dueMs);
+    const kinds = new Uint8Array(length);
+    kinds.set(this.kinds);
+    this.kinds = kinds;
     this.only = numbers(this.only);
     for (let slot = before; slot < length; slot++) {
       this.heap[slot] = slot;

@@ -6,18 +6,24 @@
  * reading a large interval page by page costs each key once. Any other range that passes ANSWER_BYTES_MAX is refused.
  */
 import { assert } from "../assert.ts";
-import { ByteWriter, compareBytes } from "./bytes.ts";
+import { ByteWriter, compareBytes, sharedBytes } from "./bytes.ts";
 import { writeKv } from "./packed-kv.ts";
 import type { Pin } from "./pins.ts";
 import { ANSWER_BYTES_MAX, type RangeAnswer, type RangeRequest, type ReadRefused } from "./read.ts";
 import { SlicedSort } from "./sliced-sort.ts";
 import type { RecordRef, Table, TableCursor } from "./table.ts";
 
+/** So many bytes that are compared, or copied, cost about what a record does. */
+const COMPARED_BYTES_A_RECORD_LOG2 = 10;
+const COPIED_BYTES_A_RECORD_LOG2 = 12;
+
 export interface RangeOptions {
   /** Makes it a page: cut behind this many bytes, but never before the first kv. */
   readonly bytesMax?: number | undefined;
   /** Of a range that is no page. Default, and at most, ANSWER_BYTES_MAX. */
   readonly answerBytesMax?: number | undefined;
+  /** Whoever asks holds a pin of its revision, and so reads it though it may be compacted. */
+  readonly pinned?: boolean | undefined;
 }
 
 /** As of when, and with what hold on it. */
@@ -125,7 +131,7 @@ export class RangeReading {
       if (request.limit > 0 && this.returned >= request.limit) {
         this.more = true;
       } else {
-        this.add(ref);
+        budget -= this.add(ref);
       }
       if (this.refused !== undefined || (this.more && !this.counting)) {
         this.finish();
@@ -143,9 +149,14 @@ export class RangeReading {
     }
     const sign = request.order === "ascending" ? 1 : -1;
     if (request.sortBy === "value") {
-      this.sort = new SlicedSort(gathered.length, (left, right) => {
-        return sign * compareBytes(table.value(gathered[left]!), table.value(gathered[right]!));
+      const sort = new SlicedSort(gathered.length, (left, right) => {
+        const one = table.value(gathered[left]!);
+        const other = table.value(gathered[right]!);
+        const shared = sharedBytes(one, other);
+        sort.extraCost = shared >>> COMPARED_BYTES_A_RECORD_LOG2;
+        return sign * compareBytes(one.subarray(shared), other.subarray(shared));
       });
+      this.sort = sort;
     } else {
       const numbers = new Float64Array(gathered.length);
       for (let i = 0; i < gathered.length; i++) numbers[i] = this.number(gathered[i]!);
@@ -172,22 +183,24 @@ export class RangeReading {
       if (budget <= 0) return;
       const more = this.more;
       this.more = false;
-      this.add(this.gathered[order[this.packed++]!]!);
+      budget -= this.add(this.gathered[order[this.packed++]!]!);
       if (this.refused !== undefined || this.more) break;
       this.more = more;
     }
     this.finish();
   }
 
-  /** Sets `more` without adding where a page is full, `refused` where an answer is. */
-  private add(ref: RecordRef): void {
+  /** Sets `more` without adding where a page is full, `refused` where an answer is. Answers what it cost beside a record. */
+  private add(ref: RecordRef): number {
     if (this.writer.length >= this.bytesMax && this.returned > 0) {
       if (this.page) this.more = true;
       else this.refused = { refused: "tooLarge", revision: this.revision };
-      return;
+      return 0;
     }
+    const before = this.writer.length;
     writeKv(this.writer, this.table, ref, this.request.keysOnly);
     this.returned++;
+    return (this.writer.length - before) >>> COPIED_BYTES_A_RECORD_LOG2;
   }
 
   private passes(ref: RecordRef): boolean {

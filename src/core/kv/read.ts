@@ -43,7 +43,7 @@ export interface RangeAnswer {
 export interface ReadRefused {
   /** tooLarge: the answer would pass its bound in bytes; ask with a limit, or page by page. pins: too many long reads are under way. */
   readonly refused: "compacted" | "future" | "tooLarge" | "pins";
-  /** The compact revision for "compacted", else the current one. */
+  /** The first that can be read for "compacted", else the current one. */
   readonly revision: number;
 }
 

@@ -5,6 +5,7 @@
 import { EVENT_BYTES, HistoryLedger, RECORD_OVERHEAD_BYTES, type HistoryLimits } from "./history-ledger.ts";
 import { DATA_BYTES_MAX, KEYS_MAX } from "./command.ts";
 import { LeaseTable } from "./lease-table.ts";
+import { SessionTable } from "./session-table.ts";
 import type { DeletionCause, RecordRef, Table } from "./table.ts";
 
 const NOTHING = new Uint8Array(0);
@@ -13,6 +14,7 @@ const NOTHING = new Uint8Array(0);
 export class RevisionedData {
   readonly table: Table;
   readonly leases: LeaseTable = new LeaseTable();
+  readonly sessions: SessionTable = new SessionTable();
   readonly ledger: HistoryLedger;
   /** Logical bytes of the live keys (docs/formats.md). */
   private liveByteCount: number = 0;
@@ -45,6 +47,12 @@ export class RevisionedData {
     if (before === 0) return this.table.keys >= KEYS_MAX ? "keysMax" : "dataBytesMax";
     const grown = valueBytes - this.table.valueBytes(before);
     return grown > 0 && this.liveByteCount + grown > DATA_BYTES_MAX ? "dataBytesMax" : undefined;
+  }
+
+  /** Why so many more keys, and logical bytes of them, would be too much. */
+  lacksRoom(keys: number, bytes: number): "keysMax" | "dataBytesMax" | undefined {
+    if (this.table.keys + keys > KEYS_MAX && keys > 0) return "keysMax";
+    return this.liveByteCount + bytes > DATA_BYTES_MAX && bytes > 0 ? "dataBytesMax" : undefined;
   }
 
   /** A record that was put into the table as it was elsewhere. */

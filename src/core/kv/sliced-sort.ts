@@ -3,6 +3,8 @@
 export class SlicedSort {
   /** The sorted places once step() has answered true. */
   order: Uint32Array;
+  /** Of a comparison that took long: so many more, set by `compare`. */
+  extraCost = 0;
   private readonly compare: (left: number, right: number) => number;
   private spare: Uint32Array;
   /** Runs of this length are sorted; the ones at `start` are being merged. */
@@ -30,6 +32,8 @@ export class SlicedSort {
       for (let to = this.left + this.right - middle; to < end; to++) {
         if (budget-- <= 0) return false;
         const takeLeft = this.left < middle && (this.right >= end || this.compare(this.order[this.left]!, this.order[this.right]!) <= 0);
+        budget -= this.extraCost;
+        this.extraCost = 0;
         this.spare[to] = this.order[takeLeft ? this.left++ : this.right++]!;
       }
       this.beginRuns(end);

@@ -8,6 +8,8 @@ import type { HistoryLimits } from "./history-ledger.ts";
 import type { LeaseColumns } from "./lease-table.ts";
 import { writeKv } from "./packed-kv.ts";
 import type { Pin } from "./pins.ts";
+import { writeAnswer, writeSession } from "./session-stream.ts";
+import type { SessionsCopy } from "./session-table.ts";
 import {
   CAUSES,
   SNAPSHOT_HEADER_BYTES,
@@ -29,25 +31,29 @@ export interface SnapshotBasis {
   readonly clockMs: number;
   readonly limits: HistoryLimits;
   readonly leases: LeaseColumns;
+  readonly sessions: SessionsCopy;
   /** Of the compact revision. */
   readonly pin: Pin;
 }
 
 /** A slice looks at no more records than this, so that it may be shorter than asked for, or even empty. */
-const RECORDS_MAX = 4_096;
+const RECORDS_MAX = 1_024;
 
 /** Made by KvMachine.snapshot(): read() until it answers undefined; or cancel(). */
 export class SnapshotReading {
   private readonly basis: SnapshotBasis;
   private readonly cursor: TableCursor;
   private readonly writer: ByteWriter = new ByteWriter(65_536);
-  private phase: "header" | "leases" | "base" | "events" | "end" | "done" = "header";
+  private phase: "header" | "leases" | "sessions" | "answers" | "base" | "events" | "end" | "done" = "header";
+  private isPreamble = false;
   private sent = 0;
   private crc = 0;
   /** Of records alone and of leases in any order: see hash. */
   private recordsCrc = 0;
   private leasesSum = 0;
   private lease = 0;
+  private session = 0;
+  private answer = 0;
   private bases = 0;
   private event: number;
   private events = 0;
@@ -60,19 +66,29 @@ export class SnapshotReading {
 
   /**
    * The next slice, in an ArrayBuffer of its own: at most `bytesMax`, often less, sometimes empty. undefined after the last; the pin is
-   * released then.
+   * released then. No record is added behind `bytesWanted`, so that with fewer of them than `bytesMax` seldom one is cut.
    */
-  read(bytesMax: number): Uint8Array<ArrayBuffer> | undefined {
+  read(bytesMax: number, bytesWanted: number = bytesMax): Uint8Array<ArrayBuffer> | undefined {
     const { writer } = this;
     if (this.sent === writer.length) {
-      if (this.phase === "done") return undefined;
+      if (this.phase === "done" || this.isAtRecords) return undefined;
       this.sent = 0;
       writer.length = 0;
-      this.fill(bytesMax);
+      this.fill(bytesWanted);
     }
     const slice = writer.written(this.sent).slice(0, bytesMax);
     this.sent += slice.length;
     return slice;
+  }
+
+  /** Ends before the first record: at what is known by its place in the stream, and not by its revision. Then it must be cancelled. */
+  onlyPreamble(): this {
+    this.isPreamble = true;
+    return this;
+  }
+
+  private get isAtRecords(): boolean {
+    return this.isPreamble && this.phase === "base";
   }
 
   /** Gives up before the end. */
@@ -94,13 +110,19 @@ export class SnapshotReading {
   private fill(bytesMax: number): void {
     const { writer } = this;
     let digested = 0;
-    for (let budget = RECORDS_MAX; budget > 0 && writer.length < bytesMax && this.phase !== "done"; budget--) {
+    for (let budget = RECORDS_MAX; budget > 0 && writer.length < bytesMax && this.phase !== "done" && !this.isAtRecords; budget--) {
       switch (this.phase) {
         case "header":
           this.header();
           break;
         case "leases":
           this.oneLease();
+          break;
+        case "sessions":
+          this.oneSession();
+          break;
+        case "answers":
+          this.oneAnswer();
           break;
         case "base":
           this.oneBase();
@@ -129,7 +151,7 @@ export class SnapshotReading {
     writer.f64(basis.limits.revisionsMax);
     writer.f64(basis.limits.bytesMax);
     writer.f64(basis.leases.count);
-    writer.f64(0);
+    writer.f64(basis.sessions.sessions.length);
     this.recordsCrc = crc32(writer.written());
     this.phase = "leases";
   }
@@ -138,17 +160,42 @@ export class SnapshotReading {
     const { writer } = this;
     const { leases } = this.basis;
     if (this.lease >= leases.count) {
-      this.phase = "base";
+      this.phase = "sessions";
       return;
     }
     const at = this.lease++;
     const start = writer.length;
     writer.u8(TAG_LEASE);
+    writer.u8(leases.kind[at]!);
     writer.u32(leases.idHigh[at]!);
     writer.u32(leases.idLow[at]!);
     writer.f64(leases.ttlMs[at]!);
     writer.f64(leases.dueMs[at]!);
     this.leasesSum = (this.leasesSum + crc32(writer.written(start))) >>> 0;
+  }
+
+  private oneSession(): void {
+    const { writer } = this;
+    const session = this.basis.sessions.sessions[this.session++];
+    if (session === undefined) {
+      this.phase = "answers";
+      return;
+    }
+    const start = writer.length;
+    writeSession(writer, session);
+    this.recordsCrc = crc32(writer.written(start), this.recordsCrc);
+  }
+
+  private oneAnswer(): void {
+    const { writer } = this;
+    const answer = this.basis.sessions.answers[this.answer++];
+    if (answer === undefined) {
+      this.phase = "base";
+      return;
+    }
+    const start = writer.length;
+    writeAnswer(writer, answer);
+    this.recordsCrc = crc32(writer.written(start), this.recordsCrc);
   }
 
   private oneBase(): void {

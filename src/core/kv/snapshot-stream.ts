@@ -7,29 +7,47 @@ import { ByteWriter, compareBytes } from "./bytes.ts";
 import { crc32 } from "./checksum.ts";
 import { COMMAND_BYTES_MAX, KEY_BYTES_MAX, LEASES_MAX } from "./command.ts";
 import { leaseFromWords } from "./lease-id.ts";
+import { LEASE_GRANTED, LEASE_OF_PUT } from "./lease-table.ts";
 import { KvMachine } from "./machine.ts";
 import { decodeKv, KV_HEADER_BYTES, packedKvBytes, type UnpackedKv } from "./packed-kv.ts";
 import { RevisionedData } from "./revisioned-data.ts";
+import { SESSION_WINDOW_MAX, SESSIONS_MAX } from "./session-bounds.ts";
+import { readAnswer, readSession } from "./session-stream.ts";
 import {
+  ANSWER_HEADER_BYTES,
   CAUSES,
   DELETE_HEADER_BYTES,
   END_BYTES,
   LEASE_BYTES,
+  SESSION_HEADER_BYTES,
+  SESSION_SLOT_BYTES,
   SNAPSHOT_HEADER_BYTES,
   SNAPSHOT_MAGIC,
   SNAPSHOT_VERSION,
+  TAG_ANSWER,
   TAG_BASE,
   TAG_DELETE,
   TAG_END,
   TAG_LEASE,
   TAG_PUT,
+  TAG_SESSION,
 } from "./snapshot-format.ts";
 import type { Table } from "./table.ts";
 
 export { SnapshotReading } from "./snapshot-reading.ts";
 
 /** version: written by a later release. All else: the stream is damaged, or ends too early. */
-export type SnapshotFaultReason = "magic" | "version" | "malformed" | "order" | "lease" | "count" | "checksum" | "trailing" | "truncated";
+export type SnapshotFaultReason =
+  | "magic"
+  | "version"
+  | "malformed"
+  | "order"
+  | "lease"
+  | "session"
+  | "count"
+  | "checksum"
+  | "trailing"
+  | "truncated";
 
 /** Why a stream was refused, and about where in it. */
 export class SnapshotFault {
@@ -48,6 +66,7 @@ const NOTHING = new Uint8Array(0);
 /** write() each slice, then finish(). */
 export class SnapshotRestoring {
   private readonly table: Table;
+  private readonly isStored: boolean;
   private data: RevisionedData | undefined = undefined;
   private fault: SnapshotFault | undefined = undefined;
   /** The beginning of a record whose end has not come. */
@@ -59,6 +78,7 @@ export class SnapshotRestoring {
   private compactRevision = 0;
   private clockMs = 0;
   private leasesLeft = 0;
+  private sessionsLeft = 0;
   private bases = 0;
   private events = 0;
   private lastKey: Uint8Array = NOTHING;
@@ -66,9 +86,13 @@ export class SnapshotRestoring {
   private bytes: Uint8Array = NOTHING;
   private view: DataView = new DataView(NOTHING.buffer);
 
-  /** The table is empty, and the restored machine's from now on. */
-  constructor(options: { readonly table: Table }) {
+  /**
+   * The table is empty, and the restored machine's from now on. `isStored`: what comes was put together from a record store, which vouches for
+   * its bytes: the base is in the order of its revisions, not of its keys, and there is no record of the end.
+   */
+  constructor(options: { readonly table: Table; readonly isStored?: boolean }) {
     this.table = options.table;
+    this.isStored = options.isStored ?? false;
   }
 
   /** Takes the next slice; a fault is final. The work is in proportion to the slice. */
@@ -93,8 +117,11 @@ export class SnapshotRestoring {
   /** The machine, as of the entry that the snapshot's meta names; or why there is none. Once. */
   finish(applied: { readonly index: number; readonly term: number }): KvMachine | SnapshotFault {
     const { data } = this;
+    if (this.isStored)
+      this.ended = this.pending.length === 0 && this.leasesLeft === 0 && this.sessionsLeft === 0 && this.lastRevision === this.revision;
     if (this.fault === undefined && (!this.ended || data === undefined)) this.fail("truncated", this.offset);
-    if (this.fault === undefined && !data!.leases.settle((ref) => this.table.revision(ref))) this.fail("lease", this.offset);
+    if (this.fault === undefined && !data!.leases.settle()) this.fail("lease", this.offset);
+    if (this.fault === undefined && !data!.sessions.isWhole) this.fail("session", this.offset);
     if (this.fault !== undefined) return this.fault;
     return new KvMachine({
       table: this.table,
@@ -129,7 +156,7 @@ export class SnapshotRestoring {
       at += length;
       this.offset += length;
     }
-    if (digested < at) this.crc = crc32(bytes.subarray(digested, at), this.crc);
+    if (digested < at && !this.isStored) this.crc = crc32(bytes.subarray(digested, at), this.crc);
     this.bytes = NOTHING;
     return at;
   }
@@ -148,6 +175,13 @@ export class SnapshotRestoring {
       }
       case TAG_DELETE:
         return left < DELETE_HEADER_BYTES ? 0 : DELETE_HEADER_BYTES + this.view.getUint32(at + 12, true);
+      case TAG_SESSION: {
+        if (left < SESSION_HEADER_BYTES) return 0;
+        const answers = this.view.getUint32(at + 40, true);
+        return answers > SESSION_WINDOW_MAX ? RECORD_BYTES_MAX + 1 : SESSION_HEADER_BYTES + answers * SESSION_SLOT_BYTES;
+      }
+      case TAG_ANSWER:
+        return left < ANSWER_HEADER_BYTES ? 0 : ANSWER_HEADER_BYTES + this.view.getUint32(at + 20, true);
       case TAG_END:
         return END_BYTES;
       default:
@@ -166,20 +200,23 @@ export class SnapshotRestoring {
     const revisionsMax = view.getFloat64(at + 32, true);
     const bytesMax = view.getFloat64(at + 40, true);
     const leases = view.getFloat64(at + 48, true);
-    if (view.getFloat64(at + 56, true) !== 0) return "version";
+    const sessions = view.getFloat64(at + 56, true);
     if (!Number.isSafeInteger(revision) || revision < 1) return "malformed";
     if (!Number.isSafeInteger(compactRevision) || compactRevision < 0 || compactRevision > revision) return "malformed";
     if (!(clockMs >= 0 && clockMs <= Number.MAX_SAFE_INTEGER)) return "malformed";
     if (!Number.isSafeInteger(revisionsMax) || revisionsMax < 1) return "malformed";
     if (!Number.isSafeInteger(bytesMax) || bytesMax < 0) return "malformed";
     if (!Number.isSafeInteger(leases) || leases < 0 || leases > LEASES_MAX) return "malformed";
+    if (!Number.isSafeInteger(sessions) || sessions < 0 || sessions > SESSIONS_MAX) return "malformed";
     this.revision = revision;
     this.compactRevision = compactRevision;
     this.clockMs = clockMs;
     this.leasesLeft = leases;
+    this.sessionsLeft = sessions;
     // The first revision that anything can have is the one after the empty store's.
     this.lastRevision = Math.max(1, compactRevision);
     this.data = new RevisionedData(this.table, { revisionsMax, bytesMax }, compactRevision);
+    this.data.leases.restore();
     return undefined;
   }
 
@@ -188,6 +225,12 @@ export class SnapshotRestoring {
     switch (this.bytes[at]) {
       case TAG_LEASE:
         return this.lease(at);
+      case TAG_SESSION:
+        if (this.sessionsLeft-- === 0 || this.leasesLeft > 0 || this.bases > 0 || this.events > 0) return "order";
+        return readSession(this.data!.sessions, this.view, at) ? undefined : "session";
+      case TAG_ANSWER:
+        if (this.sessionsLeft > 0 || this.bases > 0 || this.events > 0) return "order";
+        return readAnswer(this.data!.sessions, this.bytes, this.view, at) ? undefined : "session";
       case TAG_BASE:
         return this.base(decodeKv(this.bytes, at + 1));
       case TAG_PUT:
@@ -202,26 +245,28 @@ export class SnapshotRestoring {
   private lease(at: number): SnapshotFaultReason | undefined {
     const { view } = this;
     const { leases } = this.data!;
-    const id = leaseFromWords(view.getUint32(at + 1, true), view.getUint32(at + 5, true));
-    const ttlMs = view.getFloat64(at + 9, true);
-    const dueMs = view.getFloat64(at + 17, true);
+    const kind = view.getUint8(at + 1);
+    const id = leaseFromWords(view.getUint32(at + 2, true), view.getUint32(at + 6, true));
+    const ttlMs = view.getFloat64(at + 10, true);
+    const dueMs = view.getFloat64(at + 18, true);
     if (this.leasesLeft-- === 0 || this.bases > 0 || this.events > 0) return "order";
     if (id === undefined || leases.has(id) || !isTime(ttlMs) || !isTime(dueMs)) return "lease";
-    leases.add({ id, ttlMs, dueMs });
+    if (kind !== LEASE_GRANTED && kind !== LEASE_OF_PUT) return "lease";
+    leases.add({ id, ttlMs, dueMs, kind });
     return undefined;
   }
 
   private base(kv: UnpackedKv): SnapshotFaultReason | undefined {
     if (!isSound(kv)) return "malformed";
-    if (this.leasesLeft > 0 || this.events > 0 || kv.modRevision > this.compactRevision) return "order";
-    if (compareBytes(kv.key, this.lastKey) <= 0) return "order";
+    if (this.leasesLeft > 0 || this.sessionsLeft > 0 || this.events > 0 || kv.modRevision > this.compactRevision) return "order";
+    if (this.isStored ? this.table.find(kv.key) !== 0 : compareBytes(kv.key, this.lastKey) <= 0) return "order";
     if (kv.version > kv.modRevision - kv.createRevision + 1) return "malformed";
     const { data, table } = this;
     const { key, value, createRevision, version, lease } = kv;
     const ref = table.restore({ key, value, revision: kv.modRevision, createRevision, version, lease });
     data!.restored(key, value);
     if (lease !== undefined) data!.leases.attach(lease, ref);
-    this.lastKey = kv.key.slice();
+    if (!this.isStored) this.lastKey = kv.key.slice();
     this.bases++;
     return undefined;
   }
@@ -257,7 +302,7 @@ export class SnapshotRestoring {
 
   /** Whether an event may have this revision: each revision has events, each at most one of a key. */
   private isNext(revision: number, newest: number): boolean {
-    if (this.leasesLeft > 0 || revision > this.revision || revision <= this.compactRevision) return false;
+    if (this.leasesLeft > 0 || this.sessionsLeft > 0 || revision > this.revision || revision <= this.compactRevision) return false;
     if (revision !== this.lastRevision && revision !== this.lastRevision + 1) return false;
     if (newest !== 0 && this.table.revision(newest) >= revision) return false;
     this.lastRevision = revision;
@@ -269,7 +314,7 @@ export class SnapshotRestoring {
     if (view.getUint32(at + 20, true) !== this.crc) return "checksum";
     if (view.getUint32(at, true) !== TAG_END) return "malformed";
     if (view.getFloat64(at + 4, true) !== this.bases || view.getFloat64(at + 12, true) !== this.events) return "count";
-    if (this.leasesLeft > 0 || this.lastRevision !== this.revision) return "count";
+    if (this.leasesLeft > 0 || this.sessionsLeft > 0 || this.lastRevision !== this.revision) return "count";
     this.ended = true;
     return undefined;
   }

@@ -3,7 +3,7 @@
  * cause. All events of one revision lie one behind another, in the order of the operations.
  */
 import type { ByteWriter } from "./bytes.ts";
-import { decodeKv, writeKv, type UnpackedKv } from "./packed-kv.ts";
+import { decodeKv, KV_HEADER_BYTES, writeKv, type UnpackedKv } from "./packed-kv.ts";
 import { CAUSES } from "./snapshot-format.ts";
 import type { DeletionCause, RecordRef, Table } from "./table.ts";
 
@@ -22,6 +22,14 @@ export interface UnpackedEvent {
   readonly cause: DeletionCause | undefined;
   readonly prevKv: UnpackedKv | undefined;
   readonly next: number;
+}
+
+/** How long this event is when it is packed. */
+export function watchEventBytes(table: Table, ref: RecordRef, withPrevious: boolean): number {
+  const bytes = 1 + KV_HEADER_BYTES + table.keyBytes(ref) + table.valueBytes(ref);
+  const before = withPrevious ? table.previous(ref) : 0;
+  if (before === 0 || table.version(before) === 0) return bytes;
+  return bytes + KV_HEADER_BYTES + table.keyBytes(before) + table.valueBytes(before);
 }
 
 /** Packs the event that made this record; `withPrevious`: with the kv before, if there was one. */

@@ -1,8 +1,8 @@
 /**
- * One watcher of a hub: what it asked for, how far it has been told, and what is under way for it. Plain state: the rules are the hub's
- * (watch-hub.ts).
+ * One watcher of a hub: what it asked for, how far it has been told, and where it stands. Plain state: the rules are the hub's
+ * (watch-hub.ts) and its cohorts' (watch-cohort.ts).
  */
-import type { ByteWriter } from "./bytes.ts";
+import type { Audience, WatchCohort } from "./watch-cohort.ts";
 import type { Pin } from "./pins.ts";
 import type { RangeReading } from "./range-reading.ts";
 import type { KeyInterval } from "./table.ts";
@@ -12,7 +12,7 @@ export interface WatchRequest {
   readonly id: number;
   /** Its bytes are the hub's from now on. */
   readonly interval: KeyInterval;
-  /** The first revision wanted. undefined: the next. Not looked at with `initial`. */
+  /** The first revision wanted; one that is not there yet is waited for. undefined: the next. Not looked at with `initial`. */
   readonly fromRevision: number | undefined;
   readonly prevKv: boolean;
   readonly only: "puts" | "deletes" | undefined;
@@ -24,12 +24,14 @@ export interface WatchRequest {
 /** Why a reset came. "restored" is for a cluster that began anew from a backup. */
 export type ResetReason = "initial" | "compacted" | "restored";
 
+/** What one or many watchers are told. */
 export interface WatchOutput {
-  readonly id: number;
+  /** Whom. The same list may stand in many outputs: not to be changed. */
+  readonly ids: ArrayLike<number>;
   /** events: all that match at `revision`. progress: nothing more matched up to and including `revision`. reset: what is there at it. */
   readonly kind: "events" | "progress" | "reset" | "ended";
   readonly revision: number;
-  /** Packed events, or packed kvs of a reset. The same array in all outputs that say the same: not to be changed, nor transferred twice. */
+  /** Packed events, or packed kvs of a reset. Several outputs may be views of one buffer: not to be changed, nor transferred twice. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly count: number;
   readonly reason: ResetReason | undefined;
@@ -42,34 +44,25 @@ export interface WatchOutput {
   readonly more: boolean;
 }
 
-/** Watchers that are told the same: one interval, one choice of what to see. */
-export interface Audience {
-  readonly interval: KeyInterval;
-  readonly prevKv: boolean;
-  readonly only: "puts" | "deletes" | undefined;
-  readonly watchers: Watcher[];
-  /** What was packed of the revision under way. */
-  packed: ByteWriter | undefined;
-  count: number;
-}
-
-/** `next` counts for all; the other fields for one that is synced, behind, or being reset, as they say. */
+/** `next` counts for all; the other fields for one that is in a cohort, waiting, or being reset, as they say. */
 export class Watcher {
   readonly request: WatchRequest;
-  /** All events below this revision have been told. A synced watcher is further: see effectiveNext(). */
+  /** All events below this revision have been told. In a cohort, it may be further: see WatchCohort.nextOf(). */
   next: number;
   creditBytes = 0;
-  /** Synced: among whom, and at which place. */
+  /** Told, and not given back as credit since. */
+  owedBytes = 0;
+  /** When it was told something last, on the clock of who pumps the hub. */
+  toldAt: number = Number.NEGATIVE_INFINITY;
+  /** Reads history together with others: with whom, among which of them, and at which place there. */
+  cohort: WatchCohort | undefined = undefined;
   audience: Audience | undefined = undefined;
   at = 0;
-  /** Behind: waits in the queue for its turn. */
-  queued = false;
-  /** Behind: the event to look at next; -1 where it must be looked for. */
-  position = -1;
-  /** Behind: what was packed of the revision `next`. */
-  packed: ByteWriter | undefined = undefined;
-  count = 0;
-  /** It needs events that were gone when it came. */
+  /** Waits in a queue, between these. */
+  queue: WatcherQueue | undefined = undefined;
+  before: Watcher | undefined = undefined;
+  behind: Watcher | undefined = undefined;
+  /** It needs events that are gone. */
   gap = false;
   /** It must begin with what is there. */
   reset: ResetReason | undefined = undefined;
@@ -83,5 +76,47 @@ export class Watcher {
   constructor(request: WatchRequest, next: number) {
     this.request = request;
     this.next = next;
+  }
+}
+
+/** Watchers in order of arrival. A watcher stands in one queue at most, and leaves it from any place at no cost. */
+export class WatcherQueue {
+  size = 0;
+  private first: Watcher | undefined = undefined;
+  private last: Watcher | undefined = undefined;
+
+  push(watcher: Watcher): void {
+    watcher.queue = this;
+    watcher.before = this.last;
+    if (this.last === undefined) this.first = watcher;
+    else this.last.behind = watcher;
+    this.last = watcher;
+    this.size++;
+  }
+
+  shift(): Watcher | undefined {
+    const { first } = this;
+    if (first !== undefined) this.remove(first);
+    return first;
+  }
+
+  /** The watcher must be in this queue. */
+  remove(watcher: Watcher): void {
+    const { before, behind } = watcher;
+    if (before === undefined) this.first = behind;
+    else before.behind = behind;
+    if (behind === undefined) this.last = before;
+    else behind.before = before;
+    watcher.queue = undefined;
+    watcher.before = undefined;
+    watcher.behind = undefined;
+    this.size--;
+  }
+
+  /** The lowest revision that one of them still wants. Looks at all. */
+  lowestNext(): number {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (let watcher = this.first; watcher !== undefined; watcher = watcher.behind) lowest = Math.min(lowest, watcher.next);
+    return lowest;
   }
 }

@@ -33,6 +33,7 @@ export function onAppendEntries(state: RaftState, message: AppendEntries): void 
 export function onHeartbeat(state: RaftState, message: Heartbeat): void {
   if (Number.isSafeInteger(message.commitIndex) && !state.installingSnapshot)
     state.commitTo(Math.min(message.commitIndex, state.log.lastIndex));
+  if (Number.isSafeInteger(message.clockMs)) state.leaseClock.onHeard(message.clockMs, state.now);
   if (message.round === 0) return;
   state.send({ kind: "HeartbeatReply", from: state.id, to: message.from, term: state.term, round: message.round });
 }

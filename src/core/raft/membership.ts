@@ -60,6 +60,25 @@ export function changeConfiguration(current: Configuration, change: Configuratio
   return next;
 }
 
+/** Where a member is reached; what is left out stays as it is. */
+export interface AddressChange {
+  readonly peerAddress?: string;
+  readonly clientAddresses?: readonly string[];
+}
+
+/**
+ * The configuration with other addresses of one member, and with nothing else another: whoever asks for it, and however old what they
+ * know is, no quorum changes. A text says why there is none.
+ */
+export function changeAddresses(current: Configuration, id: MemberId, change: AddressChange): Configuration | string {
+  if (isJoint(current)) return "a change of membership is under way";
+  const member = current.members.find((record) => record.id === id);
+  if (member === undefined) return `member ${id} is not a member`;
+  const next = { ...member, ...change };
+  if (!isMemberRecord(next)) return `the record of member ${id} is too long or malformed`;
+  return { ...current, members: current.members.map((record) => (record.id === id ? next : record)) };
+}
+
 /** C_new of a joint configuration. */
 export function leaveJoint(joint: Configuration): Configuration {
   assert(isJoint(joint), "only a joint configuration is left");

@@ -53,6 +53,8 @@ export interface Heartbeat extends Envelope {
   readonly commitIndex: number;
   /** Counts the leader's rounds, from 1; a reply to it confirms leadership as of when the round was sent. 0: of no round, and not answered. */
   readonly round: number;
+  /** The leader's reading of the lease clock: one who has heard it lately loses no time of leases when it comes to lead. Whole. */
+  readonly clockMs: number;
 }
 
 export interface HeartbeatReply extends Envelope {

@@ -103,7 +103,7 @@ test("5.1: a request with a stale term is rejected, and its sender told of the c
   for (const message of [
     appendEntries("B", 4, { index: 1, term: 1 }, [4]),
     requestVote("B", 4, { index: 9, term: 4 }),
-    { kind: "Heartbeat", from: idOf("B"), to: idOf("A"), term: 4, commitIndex: 1, round: 1 } as const,
+    { kind: "Heartbeat", from: idOf("B"), to: idOf("A"), term: 4, commitIndex: 1, round: 1, clockMs: 0 } as const,
   ]) {
     const reply = replyTo(member, message);
     assert.equal(reply?.term, 5);
@@ -683,7 +683,7 @@ test("8: a deposed leader answers no read from a quorum that it has lost", () =>
   for (const member of cluster.members.values()) member.now += 2 * T;
   cluster.member("B").advance(T);
   cluster.settle(involving("A"));
-  a.step({ kind: "Heartbeat", from: idOf("B"), to: a.id, term: 2, commitIndex: 0, round: 1 });
+  a.step({ kind: "Heartbeat", from: idOf("B"), to: a.id, term: 2, commitIndex: 0, round: 1, clockMs: 0 });
   assert.deepEqual(a.reads, [{ requestId: 1, index: undefined }]);
 });
 

@@ -82,8 +82,8 @@ test("whatever a message says, nothing is thrown, and the own log stays whole", 
 test("a message to another member, or from this one, is ignored", () => {
   const cluster = new TestCluster({ letters: "ABC" });
   const a = cluster.member("A");
-  a.step({ kind: "Heartbeat", from: idOf("B"), to: idOf("C"), term: 7, commitIndex: 0, round: 1 });
-  a.step({ kind: "Heartbeat", from: idOf("A"), to: idOf("A"), term: 7, commitIndex: 0, round: 1 });
+  a.step({ kind: "Heartbeat", from: idOf("B"), to: idOf("C"), term: 7, commitIndex: 0, round: 1, clockMs: 0 });
+  a.step({ kind: "Heartbeat", from: idOf("A"), to: idOf("A"), term: 7, commitIndex: 0, round: 1, clockMs: 0 });
   assert.equal(a.raft.term, 0);
 });
 
@@ -176,6 +176,22 @@ test("a follower that lags behind what is in memory is served from the disk, one
   assert.equal(a.logReads.length, 1);
   cluster.settle();
   assert.equal(cluster.member("C").raft.lastIndex, a.raft.lastIndex);
+});
+
+test("a member that is alone in its configuration keeps little of what it has applied in memory, one of several as much as it may", () => {
+  const value = "x".repeat(100_000);
+  for (const letters of ["A", "ABC"]) {
+    const cluster = new TestCluster({ letters });
+    const a = letters === "A" ? cluster.member("A") : cluster.elect("A");
+    cluster.settle();
+    for (let i = 0; i < 30; i++) {
+      a.propose(`${i}${value}`);
+      cluster.settle();
+    }
+    a.apply();
+    assert.equal(a.raft.commitIndex, a.raft.lastIndex);
+    assert.equal(a.raft.entriesInMemoryBytes <= 1 << 20, letters === "A", `${a.raft.entriesInMemoryBytes} bytes of ${letters}`);
+  }
 });
 
 test("a follower whose entries cannot be read gets a snapshot, one at a time", () => {
@@ -272,6 +288,43 @@ test("the lease clock never goes back, never runs ahead of the time that has pas
   clock.onReceived(700, 200);
   assert.equal(clock.now(250), 750);
   assert.equal(clock.now(150), 700);
+});
+
+test("a member that was restarted learns the lease clock from heartbeats, and leads on from there", () => {
+  const cluster = new TestCluster({ letters: "ABC" });
+  const a = cluster.elect("A");
+  a.propose("x");
+  cluster.settle();
+  // Nothing is written for long: heartbeats alone tell the time.
+  const pass = (ms: number): void => {
+    for (let passed = 0; passed < ms; passed += 50) {
+      cluster.advance(50);
+      cluster.settle();
+    }
+  };
+  pass(5_000);
+  const b = cluster.member("B");
+  assert.ok(Math.abs(b.raft.leaseClock() - a.raft.leaseClock()) <= 50);
+  b.crash();
+  b.restart();
+  assert.ok(a.raft.leaseClock() - b.raft.leaseClock() > 4_000, "the log alone knows the time of its last entry");
+  pass(200);
+  assert.ok(Math.abs(b.raft.leaseClock() - a.raft.leaseClock()) <= 50);
+  const before = a.raft.leaseClock();
+  const entry = cluster.elect("B").propose("y");
+  assert.ok(entry !== undefined && entry.clockMs >= before - 50);
+});
+
+test("a reading that is heard late sets a member's clock back by no more than it is late, and never below its log", () => {
+  const clock = new LeaseClock(500, 0);
+  clock.onHeard(600, 50);
+  assert.equal(clock.now(60), 610);
+  assert.equal(clock.told(60.5), 610);
+  clock.onHeard(605, 70);
+  assert.equal(clock.now(70), 605);
+  clock.onReceived(700, 80);
+  clock.onHeard(650, 90);
+  assert.equal(clock.now(90), 710);
 });
 
 test("a new leader continues the lease clock from the last reading in its log", () => {

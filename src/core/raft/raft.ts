@@ -15,7 +15,7 @@ import type { Configuration, MemberId } from "./configuration.ts";
 import type { Entry } from "./entry.ts";
 import { onAppendEntries, onHeartbeat } from "./follower.ts";
 import { leaseUntil, noticeSuspension } from "./leader-lease.ts";
-import { changeConfiguration, type ConfigurationChange } from "./membership.ts";
+import { changeAddresses, changeConfiguration, type AddressChange, type ConfigurationChange } from "./membership.ts";
 import type { Message, SnapshotMeta } from "./message.ts";
 import { TERM_MAX, type RaftOptions } from "./options.ts";
 import type { MemberProgress } from "./progress.ts";
@@ -39,7 +39,10 @@ import { expireTransfer, transferLeadership } from "./transfer.ts";
 
 export type { RaftLimits, RaftOptions, RaftTiming } from "./options.ts";
 export type { MemberProgress } from "./progress.ts";
-export type { ConfigurationChange } from "./membership.ts";
+export type { AddressChange, ConfigurationChange } from "./membership.ts";
+
+/** Applied entries that a member keeps in memory while nobody else is in its configuration. */
+const ALONE_ENTRIES_BYTES_MAX = 1 << 20;
 
 export class Raft {
   readonly #state: RaftState;
@@ -111,6 +114,11 @@ export class Raft {
   /** On the leader: an entry of its own term is committed, so that reads may be served. */
   get ready(): boolean {
     return this.#state.ready;
+  }
+
+  /** Bytes of the entries that are not both committed and on this member's own disk. */
+  get unsettledBytes(): number {
+    return this.#state.log.unsettledBytes;
   }
 
   /** Bytes of the entries that are held in memory. */
@@ -260,15 +268,26 @@ export class Raft {
    * an entry of the own term is committed. A text says why it is refused. That a learner has caught up is for the caller to judge.
    */
   proposeConfiguration(change: ConfigurationChange): string | undefined {
+    return this.#configurationRefusal() ?? this.#appendChange(changeConfiguration(this.#state.configuration, change));
+  }
+
+  /** Leader only. Other addresses of one member, under the same conditions; voters and learners stay who they are. */
+  proposeAddresses(id: MemberId, change: AddressChange): string | undefined {
+    return this.#configurationRefusal() ?? this.#appendChange(changeAddresses(this.#state.configuration, id, change));
+  }
+
+  #configurationRefusal(): string | undefined {
     const state = this.#state;
     if (state.role !== "leader") return "this member is not the leader";
     if (state.transfer !== undefined) return "a transfer of leadership is under way";
     if (!state.ready) return "nothing of the leader's own term is committed yet";
-    if (state.configurations.latestIndex > state.commitIndex) return "a change of membership is under way";
-    const next = changeConfiguration(state.configuration, change);
+    return state.configurations.latestIndex > state.commitIndex ? "a change of membership is under way" : undefined;
+  }
+
+  #appendChange(next: Configuration | string): string | undefined {
     if (typeof next === "string") return next;
-    appendConfiguration(state, next);
-    advanceCommit(state);
+    appendConfiguration(this.#state, next);
+    advanceCommit(this.#state);
     return undefined;
   }
 
@@ -348,7 +367,9 @@ export class Raft {
   onApplied(index: number): void {
     const state = this.#state;
     state.appliedIndex = Math.max(state.appliedIndex, Math.min(index, state.commitIndex));
-    state.log.release(state.appliedIndex, state.limits.entriesInMemoryBytesMax);
+    // A member that is alone sends them to nobody, and reads what one that joins it lacks from the disk.
+    const bytesMax = state.configuration.members.length > 1 ? Number.POSITIVE_INFINITY : ALONE_ENTRIES_BYTES_MAX;
+    state.log.release(state.appliedIndex, Math.min(state.limits.entriesInMemoryBytesMax, bytesMax));
   }
 
   /** The log on disk begins behind this index now. */

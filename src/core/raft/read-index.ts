@@ -102,9 +102,10 @@ export function flushReads(state: RaftState): void {
 export function startRound(state: RaftState, batches: readonly ReadBatch[] = NO_BATCHES): void {
   const { reads, now, id: from, term } = state;
   const round = ++state.round;
+  const clockMs = state.leaseClock.told(now);
   for (const progress of state.progress.values()) {
     const commitIndex = Math.min(progress.matchIndex, state.commitIndex);
-    state.send({ kind: "Heartbeat", from, to: progress.id, term, commitIndex, round });
+    state.send({ kind: "Heartbeat", from, to: progress.id, term, commitIndex, round, clockMs });
   }
   state.heartbeatDue = now + state.timing.heartbeatMs;
   reads.rounds.push({ round, sentAt: now, index: state.commitIndex, batches });

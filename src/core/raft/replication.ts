@@ -206,7 +206,7 @@ function sendCommit(state: RaftState, progress: Progress): void {
   progress.commitDue = Number.POSITIVE_INFINITY;
   progress.commitIndexSent = commitIndex;
   const { id: from, term } = state;
-  state.send({ kind: "Heartbeat", from, to: progress.id, term, commitIndex, round: 0 });
+  state.send({ kind: "Heartbeat", from, to: progress.id, term, commitIndex, round: 0, clockMs: state.leaseClock.told(state.now) });
 }
 
 function askForSnapshot(state: RaftState, progress: Progress): void {

@@ -3,6 +3,8 @@
  * everything. Keys and values are strings of chars below 256. What machine, ranges, watches and snapshots must agree with.
  */
 import type { KeyInterval } from "../table.ts";
+import { ModelSessions, sessionId, type SessionCommand } from "./model-sessions.ts";
+import { runTxn, type ModelAnswer, type ModelTxn } from "./model-txn.ts";
 
 export interface ModelKv {
   readonly key: string;
@@ -29,7 +31,11 @@ export type ModelCommand =
       readonly ttlMs?: number;
       readonly lease?: string;
       readonly prevKv?: boolean;
+      readonly ignoreLease?: boolean;
     }
+  | { readonly op: "txn"; readonly txn: ModelTxn }
+  | { readonly op: "compact"; readonly revision: number }
+  | { readonly op: "limitHistory"; readonly revisionsMax: number; readonly bytesMax: number }
   | { readonly op: "deleteKey"; readonly key: string; readonly prevKv?: boolean }
   | { readonly op: "deleteRange"; readonly start: string; readonly end: string | undefined; readonly prevKv?: boolean }
   | {
@@ -38,7 +44,19 @@ export type ModelCommand =
       readonly expected: string | undefined;
       readonly value: string;
       readonly ttlMs?: number;
-    };
+    }
+  | { readonly op: "grant"; readonly lease: string; readonly ttlMs: number }
+  | { readonly op: "renew"; readonly leases: readonly string[] }
+  | { readonly op: "revoke"; readonly lease: string }
+  | SessionCommand;
+
+export interface ModelLease {
+  readonly id: string;
+  readonly ttlMs: number;
+  readonly dueMs: number;
+  /** Ends with its last key. */
+  readonly ofPut: boolean;
+}
 
 export interface ModelResult {
   readonly refusal: string | undefined;
@@ -46,6 +64,10 @@ export interface ModelResult {
   readonly succeeded: boolean;
   readonly deleted: number;
   readonly prevKvs: readonly ModelKv[];
+  /** Of a renewal: the times to live, 0 where there is no such lease. */
+  readonly renewed: readonly number[];
+  /** Of a transaction. */
+  readonly answers: readonly ModelAnswer[];
 }
 
 export function bytesOf(text: string): Uint8Array {
@@ -68,8 +90,9 @@ export class Model {
   readonly states: Map<string, ModelKv>[] = [new Map(), new Map()];
   readonly events: ModelEvent[][] = [[], []];
   private readonly bytes: number[] = [0, 0];
-  private leases: { id: string; dueMs: number }[] = [];
-  private readonly limits: { readonly revisionsMax: number; readonly bytesMax: number };
+  leases: ModelLease[] = [];
+  readonly sessions: ModelSessions = new ModelSessions();
+  private limits: { readonly revisionsMax: number; readonly bytesMax: number };
 
   constructor(limits: { readonly revisionsMax: number; readonly bytesMax: number }) {
     this.limits = limits;
@@ -88,15 +111,13 @@ export class Model {
     this.clockMs = Math.max(this.clockMs, clockMs);
     const due = this.leases.filter((lease) => lease.dueMs <= this.clockMs);
     due.sort((left, right) => left.dueMs - right.dueMs || (left.id < right.id ? -1 : 1));
-    for (const { id } of due) {
-      const keys = this.sorted().filter((kv) => kv.lease === id);
-      keys.sort((left, right) => left.modRevision - right.modRevision);
-      if (keys.length > 0) this.change(keys.map((kv) => ({ key: kv.key, put: undefined, cause: "expiry" })));
-    }
-    const results = commands.map((command, at) => this.run(index, at, command));
+    for (const { id } of due) this.end(id, "expiry");
+    this.sessions.expire(this.clockMs);
+    const known = [...this.sessions.opened];
+    const results = commands.map((command, at) => this.run(index, at, command, known));
     const held = (): number => this.bytes.slice(this.compactRevision + 1).reduce((sum, bytes) => sum + bytes, 0);
     while (
-      this.compactRevision < before &&
+      this.compactRevision < Math.min(before, this.revision - 1) &&
       (this.revision - this.compactRevision > this.limits.revisionsMax || held() > this.limits.bytesMax)
     ) {
       this.compactRevision++;
@@ -112,8 +133,21 @@ export class Model {
     return this.sorted(revision).filter((kv) => kv.key >= start && (end === undefined || kv.key < end));
   }
 
-  private run(index: number, at: number, command: ModelCommand): ModelResult {
-    const result = { refusal: undefined, succeeded: false, deleted: 0, prevKvs: [] };
+  private run(index: number, at: number, command: ModelCommand, known: readonly string[]): ModelResult {
+    const result = { refusal: undefined, succeeded: false, deleted: 0, prevKvs: [], renewed: [], answers: [] };
+    if (command.op === "openSession" || command.op === "closeSession" || command.op === "inSession") {
+      const { sessions, clockMs, revision } = this;
+      if (command.op === "openSession") {
+        sessions.open((BigInt(index) * 65_536n + BigInt(at)).toString(16).padStart(16, "0"), command, clockMs);
+        return { ...result, revision };
+      }
+      const id = sessionId(known, command.nth);
+      if (command.op === "closeSession") return { ...result, refusal: sessions.close(id) ? undefined : "sessionGone", revision };
+      const answer = sessions.once(id, command, clockMs, () => this.run(index, at, command.command, known));
+      return typeof answer === "string" ? { ...result, refusal: answer, revision } : answer;
+    }
+    if (command.op === "txn" || command.op === "compact" || command.op === "limitHistory") return this.runTxn(index, at, command, result);
+    if (command.op === "grant" || command.op === "renew" || command.op === "revoke") return this.runLease(command, result);
     const prevKvs = (kvs: readonly ModelKv[]): readonly ModelKv[] => ("prevKv" in command && command.prevKv === true ? kvs : []);
     if (command.op === "deleteKey" || command.op === "deleteRange") {
       const { start, end } = command.op === "deleteKey" ? { start: command.key, end: `${command.key}\0` } : command;
@@ -122,21 +156,90 @@ export class Model {
       return { ...result, revision: this.revision, deleted: found.length, prevKvs: prevKvs(found) };
     }
     const before = this.state.get(command.key);
+    const keeps = command.op === "put" && command.ignoreLease === true;
+    if (keeps && before === undefined) return { ...result, refusal: "keyNotFound", revision: this.revision };
     if (command.op === "compareAndSwap" && before?.value !== command.expected) return { ...result, revision: this.revision };
-    let lease: string | undefined;
+    let lease = keeps ? before!.lease : undefined;
     if (command.op === "put" && command.lease !== undefined) {
       lease = command.lease;
       if (!this.leases.some(({ id }) => id === lease)) return { ...result, refusal: "leaseNotFound", revision: this.revision };
     } else if (command.ttlMs !== undefined) {
       lease = (BigInt(index) * 65_536n + BigInt(at)).toString(16).padStart(16, "0");
-      this.leases.push({ id: lease, dueMs: this.clockMs + command.ttlMs });
+      if (this.lease(lease) !== undefined) return { ...result, refusal: "leaseExists", revision: this.revision };
+      this.leases.push({ id: lease, ttlMs: command.ttlMs, dueMs: this.clockMs + command.ttlMs, ofPut: true });
     }
     this.change([{ key: command.key, put: { value: command.value, lease }, cause: undefined }]);
     const succeeded = command.op === "compareAndSwap";
     return { ...result, revision: this.revision, succeeded, prevKvs: prevKvs(before === undefined ? [] : [before]) };
   }
 
-  private change(
+  private runTxn(
+    index: number,
+    at: number,
+    command: ModelCommand & { readonly op: "txn" | "compact" | "limitHistory" },
+    nothing: Omit<ModelResult, "revision">,
+  ): ModelResult {
+    switch (command.op) {
+      case "txn": {
+        const leaseId = (BigInt(index) * 65_536n + BigInt(at)).toString(16).padStart(16, "0");
+        const { refusal, succeeded, answers } = runTxn(this, command.txn, leaseId);
+        return { ...nothing, refusal, succeeded, answers, revision: this.revision };
+      }
+      case "compact": {
+        const { revision, compactRevision } = this;
+        if (command.revision > revision) return { ...nothing, refusal: "future", revision };
+        if (compactRevision > 0 && command.revision <= compactRevision + 1) return { ...nothing, refusal: "compacted", revision };
+        this.compactRevision = Math.max(0, command.revision - 1);
+        return { ...nothing, revision };
+      }
+      case "limitHistory":
+        this.limits = command;
+        return { ...nothing, revision: this.revision };
+    }
+  }
+
+  private runLease(
+    command: ModelCommand & { readonly op: "grant" | "renew" | "revoke" },
+    nothing: Omit<ModelResult, "revision">,
+  ): ModelResult {
+    const result = { ...nothing, revision: this.revision };
+    switch (command.op) {
+      case "grant":
+        if (this.lease(command.lease) !== undefined) return { ...result, refusal: "leaseExists" };
+        this.leases.push({ id: command.lease, ttlMs: command.ttlMs, dueMs: this.clockMs + command.ttlMs, ofPut: false });
+        return result;
+      case "revoke":
+        if (this.lease(command.lease) === undefined) return { ...result, refusal: "leaseNotFound" };
+        this.end(command.lease, "revocation");
+        return { ...result, revision: this.revision };
+      case "renew": {
+        const renewed: number[] = [];
+        for (const id of command.leases) {
+          renewed.push(this.lease(id)?.ttlMs ?? 0);
+          this.leases = this.leases.map((lease) => (lease.id === id ? { ...lease, dueMs: this.clockMs + lease.ttlMs } : lease));
+        }
+        return { ...result, renewed };
+      }
+    }
+  }
+
+  lease(id: string): ModelLease | undefined {
+    return this.leases.find((lease) => lease.id === id);
+  }
+
+  leaseKeys(id: string): string[] {
+    return this.sorted()
+      .filter((kv) => kv.lease === id)
+      .map((kv) => kv.key);
+  }
+
+  private end(id: string, cause: string): void {
+    const keys = this.leaseKeys(id);
+    this.leases = this.leases.filter((lease) => lease.id !== id);
+    if (keys.length > 0) this.change(keys.map((key) => ({ key, put: undefined, cause })));
+  }
+
+  change(
     changes: readonly { key: string; put: { value: string; lease: string | undefined } | undefined; cause: string | undefined }[],
   ): void {
     const revision = this.revision + 1;
@@ -164,6 +267,6 @@ export class Model {
     this.bytes[revision] = bytes;
     this.revision = revision;
     const held = new Set([...state.values()].map((kv) => kv.lease));
-    this.leases = this.leases.filter(({ id }) => held.has(id));
+    this.leases = this.leases.filter(({ id, ofPut }) => !ofPut || held.has(id));
   }
 }

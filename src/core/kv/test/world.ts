@@ -4,16 +4,24 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { BATCH_PREFIX_BYTES } from "../../batch.ts";
-import { CommandBatch } from "../command.ts";
+import { CommandBatch, OP_TXN } from "../command.ts";
+import { ByteWriter } from "../bytes.ts";
+import { leaseFromWords, leaseHigh, leaseLow } from "../lease-id.ts";
+import { unpackLeaseKeys } from "../lease-reading.ts";
 import { KvMachine, type MachineEntry } from "../machine.ts";
+import { packTxn } from "../txn-codec.ts";
 import { decodeKv, type UnpackedKv } from "../packed-kv.ts";
 import { AnswerReader, ReadBatch, type RangeRequest } from "../read.ts";
 import { ResultReader } from "../result.ts";
+import { stampSession } from "../session-stamp.ts";
 import { SnapshotRestoring, type SnapshotReading } from "../snapshot-stream.ts";
 import type { Table } from "../table.ts";
 import { decodeWatchEvent } from "../watch-event.ts";
-import type { WatchOutput, WatchRequest } from "../watch-hub.ts";
+import { WATCH_OUTPUT_BYTES, type WatchOutput, type WatchRequest } from "../watch-hub.ts";
+import { sessionId, type PlainCommand } from "./model-sessions.ts";
+import { runTxn, type ModelTxn } from "./model-txn.ts";
 import { bytesOf, intervalOf, Model, textOf, type ModelCommand, type ModelEvent, type ModelKv } from "./model.ts";
+import { answersOf, appendTxn, readOnlyTxn, realTxn, txn } from "./txn-actions.ts";
 
 export interface WorldOptions {
   readonly createTable: () => Table;
@@ -52,6 +60,7 @@ export type Action =
       readonly bytesMax: number;
       readonly commands: readonly ModelCommand[];
     }
+  | { readonly do: "readTxn"; readonly txn: ModelTxn; readonly slice: number; readonly passing: boolean }
   | { readonly do: "maintain"; readonly records: number }
   | {
       readonly do: "watch";
@@ -78,6 +87,9 @@ interface Watching {
   told: number;
   progressWanted: boolean;
   reset: { readonly revision: number; readonly kvs: ModelKv[] } | undefined;
+  /** By what it was given, and what it was told. */
+  creditBytes: number;
+  initialWanted: boolean;
   ended: boolean;
 }
 
@@ -124,13 +136,15 @@ export class World {
         return this.range(action);
       case "scan":
         return this.scan(action);
+      case "readTxn":
+        return this.readTxn(action);
       case "maintain":
         this.machine.maintain(action.records);
         return;
       case "watch":
         return this.watch(action);
       case "credit":
-        this.machine.watches.credit(this.nth(action.watch), action.bytes);
+        this.credit(this.nth(action.watch), action.bytes);
         return;
       case "progress": {
         const watching = this.watches.get(this.nth(action.watch));
@@ -180,19 +194,47 @@ export class World {
       assert.equal(reader.next(), true);
       const prevKvs = reader.prevKvs().map(plain);
       const { refusal, revision, succeeded, deleted } = reader;
-      assert.deepEqual({ refusal: refusal?.code, revision, succeeded, deleted, prevKvs }, result, "result");
+      if (refusal?.code === "answerNotKept") {
+        assert.deepEqual(
+          [result.refusal, revision, refusal.max],
+          [undefined, result.revision, result.revision],
+          "what was too long to keep",
+        );
+        continue;
+      }
+      const answers = reader.op === OP_TXN && refusal === undefined ? answersOf(reader, plain) : [];
+      const renewed = Array.from({ length: reader.renewals }, (_, at) => reader.renewedTtlMs(at));
+      assert.deepEqual({ refusal: refusal?.code, revision, succeeded, deleted, prevKvs, renewed, answers }, result, "result");
     }
     assert.equal(reader.next(), false);
     this.checkAll(this.machine.revision);
+    this.checkLeases();
+  }
+
+  private checkLeases(): void {
+    const { machine, model } = this;
+    const { count, idHigh, idLow, ttlMs, dueMs } = machine.leaseColumns();
+    const found = Array.from({ length: count }, (_, at) => [leaseFromWords(idHigh[at]!, idLow[at]!), ttlMs[at], dueMs[at]]);
+    const expected = model.leases.map((lease) => [lease.id, lease.ttlMs, lease.dueMs]);
+    assert.deepEqual(found.sort(), expected.sort(), "leases");
+    for (const { id, ttlMs: wantedTtl, dueMs: wantedDue } of model.leases) {
+      const reading = machine.lease(id, true);
+      assert(reading !== undefined, "a lease that is there can be read");
+      while (!reading.step(2));
+      const answer = reading.result();
+      assert(answer !== "tooLarge");
+      const keys = unpackLeaseKeys(answer.keys, answer.count).map(textOf);
+      assert.deepEqual([answer.ttlMs, answer.dueMs, keys], [wantedTtl, wantedDue, model.leaseKeys(id)], "one lease");
+    }
+    assert.equal(machine.lease("00000000000000ee", true), undefined);
   }
 
   private propose(commands: readonly ModelCommand[], passMs: number): MachineEntry {
-    const batch = new CommandBatch(64);
-    for (const command of commands) append(batch, command);
-    assert.equal(batch.count, commands.length);
+    const { opened } = this.model.sessions;
+    const packed = new ByteWriter(64);
+    for (const command of commands) packed.raw(packedCommand(command, opened));
     const index = this.machine.appliedIndex + 1;
-    const count = batch.count;
-    const entry = { index, term: 1, clockMs: this.model.clockMs + passMs, commands: batch.finish().subarray(BATCH_PREFIX_BYTES), count };
+    const entry = { index, term: 1, clockMs: this.model.clockMs + passMs, commands: packed.take(), count: commands.length };
     this.entries.push(entry);
     return entry;
   }
@@ -244,8 +286,8 @@ export class World {
     if (at > expectation.revision) {
       assert.deepEqual(answer, { refused: "future", revision: expectation.revision });
     } else if ("refused" in answer) {
-      assert.deepEqual(answer, { refused: "compacted", revision: expectation.compact });
-      assert(at < expectation.compact);
+      assert.deepEqual(answer, { refused: "compacted", revision: expectation.compact + 1 });
+      assert(at <= expectation.compact);
     } else {
       // A revision below the compacted one may still be readable here, if somebody pins it; then it must be right.
       const all = model.within(start, end, at);
@@ -266,6 +308,39 @@ export class World {
     }
   }
 
+  private readTxn(action: Action & { readonly do: "readTxn" }): void {
+    const { model } = this;
+    const expected = runTxn(model, action.txn, "");
+    const { revision } = model;
+    const reading = this.machine.readTxn(packTxn(realTxn(action.txn)).slice());
+    assert(typeof reading !== "string");
+    while (!reading.step(action.slice)) {
+      if (action.passing) {
+        this.apply(
+          [
+            { op: "put", key: "a", value: "passing" },
+            { op: "deleteKey", key: "b" },
+          ],
+          1,
+          [1],
+          false,
+        );
+      }
+      this.machine.maintain(NO_WORK);
+    }
+    const result = reading.result();
+    if (!(result instanceof Uint8Array)) {
+      assert.deepEqual(result, { refused: expected.refusal, revision: expected.max });
+      return;
+    }
+    const reader = new ResultReader(result);
+    assert(reader.next());
+    const answers = answersOf(reader, plain);
+    const { refusal, succeeded } = reader;
+    assert.deepEqual({ refusal, max: 0, succeeded, answers }, expected, "what a transaction reads");
+    assert.equal(reader.revision, revision);
+  }
+
   private scan(action: Action & { readonly do: "scan" }): void {
     const { revision } = this.model;
     const pin = this.machine.pin();
@@ -275,7 +350,7 @@ export class World {
     let { start, end } = action;
     for (;;) {
       const request = { ...everything(revision), interval: intervalOf(start, end), order: action.order };
-      const reading = this.machine.range(request, { bytesMax: action.bytesMax });
+      const reading = this.machine.range(request, { bytesMax: action.bytesMax, pinned: true });
       while (!reading.step(2));
       const answer = reading.result();
       assert(!("refused" in answer), "a pinned revision can be read");
@@ -302,11 +377,21 @@ export class World {
     const { revision } = this.machine.watches.add(request);
     const told = initial ? this.model.revision : (fromRevision ?? this.model.revision + 1) - 1;
     assert.equal(revision, told, "the revision that a watch is ready at");
-    this.watches.set(id, { request, start, end, told, progressWanted: false, reset: undefined, ended: false });
+    const rest = { progressWanted: false, reset: undefined, creditBytes: 0, initialWanted: initial, ended: false };
+    this.watches.set(id, { request, start, end, told, ...rest });
+  }
+
+  private credit(id: number, bytes: number): void {
+    this.machine.watches.credit(id, bytes);
+    const watching = this.watches.get(id);
+    if (watching !== undefined) watching.creditBytes += bytes;
   }
 
   private pump(records: number): void {
-    for (const output of this.machine.watches.pump(records)) this.onOutput(output);
+    for (const output of this.machine.watches.pump(records)) {
+      assert.equal(new Set(Array.from(output.ids)).size, output.ids.length, "nobody is told twice at once");
+      for (const id of Array.from(output.ids)) this.onOutput(id, output);
+    }
   }
 
   /** The events that this watch must be told of one revision. */
@@ -326,10 +411,16 @@ export class World {
     }
   }
 
-  private onOutput(output: WatchOutput): void {
-    const watching = this.watches.get(output.id);
+  private onOutput(id: number, output: WatchOutput): void {
+    const watching = this.watches.get(id);
     assert(watching !== undefined && !watching.ended, "only watches that are there are told");
     const { revision } = output;
+    if (output.kind === "events" || output.kind === "reset") assert(watching.creditBytes > 0, "nothing is told without credit");
+    if (watching.initialWanted) {
+      assert(output.kind === "reset" && output.reason === "initial", "it begins with what is there");
+      watching.initialWanted = output.more;
+    }
+    if (output.kind !== "ended") watching.creditBytes -= output.bytes.length + WATCH_OUTPUT_BYTES;
     assert(revision <= this.machine.revision || output.kind === "ended", "only whole revisions are told");
     switch (output.kind) {
       case "events":
@@ -421,7 +512,7 @@ export class World {
   /** Everybody reads on to the end. */
   private settle(): void {
     for (let i = 0; i < 10_000; i++) {
-      for (const id of this.watches.keys()) this.machine.watches.credit(id, 1_000_000);
+      for (const id of this.watches.keys()) this.credit(id, 1_000_000);
       this.pump(5);
       if (!this.machine.watches.behind) break;
     }
@@ -438,8 +529,36 @@ export class World {
   }
 }
 
-function append(batch: CommandBatch, command: ModelCommand): void {
+/** By itself, so that each command of a batch may be of another session. */
+function packedCommand(command: ModelCommand, opened: readonly string[]): Uint8Array {
+  const batch = new CommandBatch(64, undefined, command.op === "inSession");
+  if (command.op === "openSession") batch.openSession(command);
+  else if (command.op === "closeSession") batch.closeSession(wordsOf(sessionId(opened, command.nth)));
+  else append(batch, command.op === "inSession" ? command.command : command);
+  assert.equal(batch.count, 1);
+  const record = batch.finish();
+  if (command.op === "inSession") {
+    const { nth: which, sequence, acked } = command;
+    stampSession(record, 1, { ...wordsOf(sessionId(opened, which)), sequence, acked });
+  }
+  return record.subarray(BATCH_PREFIX_BYTES);
+}
+
+function wordsOf(id: string): { high: number; low: number } {
+  return { high: leaseHigh(id), low: leaseLow(id) };
+}
+
+function append(batch: CommandBatch, command: PlainCommand): void {
   switch (command.op) {
+    case "txn":
+      appendTxn(batch, command.txn);
+      break;
+    case "compact":
+      batch.compact(command.revision);
+      break;
+    case "limitHistory":
+      batch.limitHistory(command);
+      break;
     case "put":
       batch.put(bytesOf(command.key), bytesOf(command.value), command);
       break;
@@ -452,7 +571,16 @@ function append(batch: CommandBatch, command: ModelCommand): void {
     case "compareAndSwap": {
       const expected = command.expected === undefined ? undefined : bytesOf(command.expected);
       batch.compareAndSwap(bytesOf(command.key), expected, bytesOf(command.value), command);
+      break;
     }
+    case "grant":
+      batch.grantLease(command.lease, command.ttlMs);
+      break;
+    case "renew":
+      batch.renewLeases(command.leases);
+      break;
+    case "revoke":
+      batch.revokeLease(command.lease);
   }
 }
 
@@ -505,18 +633,39 @@ const interval: fc.Arbitrary<{ start: string; end: string | undefined }> = fc.on
 );
 const value: fc.Arbitrary<string> = fc.oneof(fc.constantFrom("", "1", "2", "value"), fc.constant("x".repeat(90)));
 const ttlMs: fc.Arbitrary<number> = fc.integer({ min: 1, max: 40 });
+/** Some that clients choose; and those that the first commands of early entries make, which clients may choose too. */
+const lease: fc.Arbitrary<string> = fc.oneof(
+  { weight: 3, arbitrary: fc.constantFrom("0000000000000007", "8000000000000000", "7fffffffffffffff") },
+  { weight: 2, arbitrary: fc.integer({ min: 1, max: 12 }).map((index) => (index * 65_536).toString(16).padStart(16, "0")) },
+);
 
-const command: fc.Arbitrary<ModelCommand> = fc.oneof(
+/** A transaction that takes the keys of leases that puts have made, and goes on with one of these leases. */
+const takingOver: fc.Arbitrary<ModelTxn> = fc.tuple(lease, value).map(([one, written]) => ({
+  compare: [],
+  success: [
+    { op: "delete", start: "", end: "c" },
+    { op: "put", key: "c", value: written, lease: one },
+  ],
+  failure: [],
+}));
+
+const plainCommand: fc.Arbitrary<PlainCommand> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ op: fc.constant("put" as const), key, value, prevKv: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ op: fc.constant("put" as const), key, value, ttlMs }) },
-  // Leases made by the first commands of early entries: some live, most do not.
+  { weight: 4, arbitrary: fc.record({ op: fc.constant("put" as const), key, value, lease }) },
+  { weight: 4, arbitrary: fc.record({ op: fc.constant("grant" as const), lease, ttlMs }) },
+  { weight: 2, arbitrary: fc.record({ op: fc.constant("renew" as const), leases: fc.array(lease, { minLength: 1, maxLength: 8 }) }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant("revoke" as const), lease }) },
+  { weight: 6, arbitrary: txn.map((one) => ({ op: "txn" as const, txn: one })) },
+  { weight: 1, arbitrary: takingOver.map((one) => ({ op: "txn" as const, txn: one })) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant("put" as const), key, value, ignoreLease: fc.constant(true) }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant("compact" as const), revision: fc.integer({ min: 0, max: 40 }) }) },
   {
     weight: 1,
     arbitrary: fc.record({
-      op: fc.constant("put" as const),
-      key,
-      value,
-      lease: fc.integer({ min: 1, max: 8 }).map((index) => (index * 65_536).toString(16).padStart(16, "0")),
+      op: fc.constant("limitHistory" as const),
+      revisionsMax: fc.constantFrom(2, 10, 1_000),
+      bytesMax: fc.constantFrom(500, 1_000_000),
     }),
   },
   { weight: 2, arbitrary: fc.record({ op: fc.constant("deleteKey" as const), key, prevKv: fc.boolean() }) },
@@ -527,6 +676,29 @@ const command: fc.Arbitrary<ModelCommand> = fc.oneof(
     arbitrary: fc.record({ op: fc.constant("compareAndSwap" as const), key, expected: fc.option(value, { nil: undefined }), value }),
   },
   { weight: 1, arbitrary: fc.record({ op: fc.constant("compareAndSwap" as const), key, expected: fc.constant(undefined), value, ttlMs }) },
+);
+const nthSession: fc.Arbitrary<number> = fc.nat(3);
+const command: fc.Arbitrary<ModelCommand> = fc.oneof(
+  { weight: 45, arbitrary: plainCommand },
+  {
+    weight: 12,
+    arbitrary: fc.record({
+      op: fc.constant("inSession" as const),
+      nth: nthSession,
+      sequence: fc.integer({ min: 1, max: 10 }),
+      acked: fc.constantFrom(0, 0, 0, 0, 1, 2, 3, 5),
+      command: plainCommand,
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      op: fc.constant("openSession" as const),
+      window: fc.constantFrom(3, 6, 100),
+      lifeMs: fc.constantFrom(1_000, 1_010),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant("closeSession" as const), nth: nthSession }) },
 );
 const commands: fc.Arbitrary<ModelCommand[]> = fc.array(command, { maxLength: 6 });
 const order: fc.Arbitrary<"ascending" | "descending"> = fc.constantFrom("ascending", "descending");
@@ -539,7 +711,7 @@ export const action: fc.Arbitrary<Action> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant("apply" as const),
       commands,
-      passMs: fc.integer({ min: 0, max: 15 }),
+      passMs: fc.oneof({ weight: 15, arbitrary: fc.integer({ min: 0, max: 15 }) }, { weight: 1, arbitrary: fc.constantFrom(990, 1_000) }),
       slices: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 3 }),
       peek: fc.boolean(),
     }),
@@ -568,6 +740,15 @@ export const action: fc.Arbitrary<Action> = fc.oneof(
     arbitrary: fc
       .tuple(interval, order, fc.integer({ min: 1, max: 200 }), commands)
       .map(([range, direction, bytesMax, passing]) => ({ do: "scan" as const, ...range, order: direction, bytesMax, commands: passing })),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant("readTxn" as const),
+      txn: readOnlyTxn,
+      slice: fc.integer({ min: 1, max: 5 }),
+      passing: fc.boolean(),
+    }),
   },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("maintain" as const), records: fc.constantFrom(1, 3, NO_WORK) }) },
   {
