@@ -16,4 +16,6 @@ export interface Clock {
 export interface Timer {
   /** Cancelling twice, or after it ran, does nothing. */
   cancel(): void;
+  /** Where a timer can keep a process alive: this one does not. */
+  unref?(): void;
 }

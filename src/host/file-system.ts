@@ -15,6 +15,8 @@ export interface FileSystem {
   rename(from: string, to: string): void;
   /** Durable once syncDirectory() of the directory returned. A missing file is not an error. */
   remove(path: string): void;
+  /** With all that is in it. A missing one is not an error. Durable once syncDirectory() of the one above returned. */
+  removeDirectory(path: string): void;
   syncDirectory(path: string): void;
 }
 

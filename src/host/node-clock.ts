@@ -7,7 +7,7 @@ import type { Clock, Timer } from "./clock.ts";
 /** The event loop's timers take no more than this; longer waits are made of several. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
-/** The real clock. Its timers keep the thread's event loop alive until they ran or were cancelled. */
+/** The real clock. Its timers keep the thread's event loop alive until they ran, were cancelled, or were told not to. */
 export function createNodeClock(): Clock {
   return {
     now: monotonicMs,
@@ -28,6 +28,7 @@ class NodeTimer implements Timer {
   readonly #dueMs: number;
   readonly #run: () => void;
   #timeout: NodeJS.Timeout | undefined;
+  #isUnref = false;
 
   constructor(delayMs: number, run: () => void) {
     this.#dueMs = monotonicMs() + delayMs;
@@ -40,8 +41,14 @@ class NodeTimer implements Timer {
     this.#timeout = undefined;
   }
 
+  unref(): void {
+    this.#isUnref = true;
+    this.#timeout?.unref();
+  }
+
   #arm(delayMs: number): void {
     this.#timeout = setTimeout(this.#onTimeout, Math.min(Math.max(0, Math.ceil(delayMs)), TIMER_MS_MAX));
+    if (this.#isUnref) this.#timeout.unref();
   }
 
   readonly #onTimeout = (): void => {

@@ -13,6 +13,7 @@ import {
   readSync,
   readdirSync,
   renameSync,
+  rmSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -87,6 +88,14 @@ class NodeFileSystem implements FileSystem {
       unlinkSync(path);
     } catch (error) {
       if (errnoOf(error) !== "ENOENT") throw fileError("remove", path, error);
+    }
+  }
+
+  removeDirectory(path: string): void {
+    try {
+      rmSync(path, { recursive: true, force: true });
+    } catch (error) {
+      throw fileError("removeDirectory", path, error);
     }
   }
 

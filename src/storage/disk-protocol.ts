@@ -5,6 +5,7 @@
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import type { Vote } from "../core/raft/ready.ts";
 import type { WireError } from "../errors.ts";
+import type { StoreRequestBody } from "./records/disk-stores.ts";
 import type { StoredSnapshot } from "./snapshot-store.ts";
 
 /** Recovers the directory. The first request, once. */
@@ -37,7 +38,13 @@ export type OtherRequest =
   | { readonly id: number; readonly kind: "abandonSnapshot"; readonly writer: number }
   | { readonly id: number; readonly kind: "readSnapshot"; readonly file: string; readonly offset: number; readonly bytesMax: number }
   | { readonly id: number; readonly kind: "removeSnapshot"; readonly file: string }
+  /** On a full disk: try for a slice of room. Answered 1 if there was some and more is to be tried for at once, else 0. */
+  | { readonly id: number; readonly kind: "makeRoom" }
+  | StoreRequest
   | { readonly id: number; readonly kind: "close" };
+
+/** Of the record stores. */
+export type StoreRequest = { readonly id: number } & StoreRequestBody;
 
 export type DiskRequest = LogRequest | OtherRequest;
 
@@ -61,20 +68,25 @@ export interface RecoveredWire {
       }
     | undefined;
   readonly snapshot: StoredSnapshot | undefined;
+  /** The record store that the log names, yet to be opened. */
+  readonly store: string | undefined;
 }
 
-/** open: RecoveredWire. read, readSnapshot: Uint8Array. createSnapshot: the writer. finishSnapshot: StoredSnapshot. */
-export type DiskValue = RecoveredWire | Uint8Array | number | StoredSnapshot | undefined;
+/** open: RecoveredWire. read, readSnapshot, openStore, readStore: Uint8Array. createSnapshot: the writer. finishSnapshot: StoredSnapshot. createStore: its name. */
+export type DiskValue = RecoveredWire | Uint8Array | number | string | StoredSnapshot | undefined;
 
 export interface DiskGauges {
   readonly firstIndex: number;
   readonly logBytes: number;
   readonly diskBytes: number;
   readonly syncMs: number;
+  /** The disk has no room but what was kept for such a time, and that is so much. */
+  readonly full: boolean;
+  readonly reserveBytes: number;
 }
 
 export interface DiskReply {
-  /** The request's; 0 for news that nobody asked for: progress, or the end of the thread. */
+  /** The request's; 0 for news that nobody asked for: progress, a disk found full, or the end of the thread. */
   readonly id: number;
   readonly value?: DiskValue;
   readonly error?: WireError;

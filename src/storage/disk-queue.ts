@@ -15,10 +15,19 @@ export class DiskQueue {
   readonly #answer: (reply: DiskReply) => void;
   #log: LogRequest[] = [];
   #others: OtherRequest[] = [];
+  #isWaiting = false;
+  readonly #onSettled: () => void;
 
-  constructor(server: DiskServer, answer: (reply: DiskReply) => void) {
+  /** `onSettled` is called when what the server took its time for is answered: the queue may go on. */
+  constructor(server: DiskServer, answer: (reply: DiskReply) => void, onSettled: () => void = () => {}) {
     this.#server = server;
     this.#answer = answer;
+    this.#onSettled = onSettled;
+  }
+
+  /** A request is under way that the server answers later. Those of the log go on meanwhile. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
   }
 
   push(request: DiskRequest): void {
@@ -37,15 +46,28 @@ export class DiskQueue {
       if (first.kind === "append") this.#append();
       else {
         this.#log.shift();
-        this.#answer(this.#server.handle(first));
+        this.#take(this.#server.handle(first));
       }
       this.#background(true);
       return true;
     }
-    const other = this.#others.shift();
+    const other = this.#isWaiting ? undefined : this.#others.shift();
     if (other === undefined) return false;
-    this.#answer(this.#server.handle(other));
+    this.#take(this.#server.handle(other));
     return true;
+  }
+
+  #take(reply: DiskReply | Promise<DiskReply>): void {
+    if (!(reply instanceof Promise)) {
+      this.#answer(reply);
+      return;
+    }
+    this.#isWaiting = true;
+    void reply.then((settled) => {
+      this.#isWaiting = false;
+      this.#answer(settled);
+      this.#onSettled();
+    });
   }
 
   /** One slice of background work. Answers whether there is more. */
@@ -55,7 +77,10 @@ export class DiskQueue {
 
   #background(onlyUrgent: boolean): boolean {
     if (this.#server.failure !== undefined) return false;
+    const { full } = this.#server;
     const more = this.#server.background(onlyUrgent);
+    // Whoever writes is to know before the next write.
+    if (this.#server.full !== full) this.#answer({ id: 0, gauges: this.#server.gauges });
     if (this.#server.failure !== undefined) this.#answer({ id: 0, error: this.#server.failure, fatal: true });
     return more;
   }

@@ -17,6 +17,8 @@ import { recoverLog } from "./segment-recovery.ts";
 import { SnapshotStore } from "./snapshot-store.ts";
 import type { StoredSnapshot } from "./snapshot-store.ts";
 import { corrupt, diskError, isNoSpace } from "./storage-failure.ts";
+import { DiskStores, isStoreName } from "./records/disk-stores.ts";
+import type { RecordStore } from "./records/record-store.ts";
 
 export interface DiskServerOptions {
   /** Nonces of segments and names of files: nothing secret, but nothing that a caller can foresee. */
@@ -25,12 +27,15 @@ export interface DiskServerOptions {
   readonly segmentBytes?: number;
   /** Monotonic milliseconds, for the sync time that is reported. Default: none is. */
   now?(): number;
+  /** Opens a user's own record store in a directory. Default: the one of this package. */
+  openStore?(path: string): Promise<RecordStore>;
   /** Called during "open", at most once for each slice's worth of log. */
   onProgress?(progress: DiskProgress): void;
 }
 
 export interface DiskServer {
-  handle(request: DiskRequest): DiskReply;
+  /** A promise, which does not reject, where a user's own record store takes its time. One at a time. */
+  handle(request: DiskRequest): DiskReply | Promise<DiskReply>;
   /** Several appends as one group with one sync. All of them succeed or all fail. */
   handleAppends(requests: readonly AppendRequest[]): DiskReply[];
   /**
@@ -40,6 +45,9 @@ export interface DiskServer {
   background(onlyUrgent: boolean): boolean;
   /** The error that ended it, if one did. */
   readonly failure: WireError | undefined;
+  /** The disk has no room, and the log lives on what was kept. */
+  readonly full: boolean;
+  readonly gauges: DiskGauges;
 }
 
 export function createDiskServer(made: {
@@ -56,9 +64,12 @@ class SynchronousDisk implements DiskServer {
   readonly #options: DiskServerOptions;
   readonly #logOptions: SegmentLogOptions;
   readonly #snapshots: SnapshotStore;
+  readonly #stores: DiskStores;
   #log: SegmentLog | undefined;
   #spareBytes = 0;
   #opened = false;
+  /** Progress that was told last. */
+  #reported = 0;
   #closed = false;
   failure: WireError | undefined;
 
@@ -69,18 +80,30 @@ class SynchronousDisk implements DiskServer {
     const segmentBytes = Math.max(SEGMENT_BYTES_MIN, options.segmentBytes ?? SEGMENT_BYTES);
     this.#logOptions = { fileSystem, directory, segmentBytes, random: options.random, now: options.now ?? ((): number => 0) };
     this.#snapshots = new SnapshotStore({ fileSystem, directory, random: options.random });
+    this.#stores = new DiskStores({
+      fileSystem,
+      directory,
+      random: options.random,
+      segmentBytes: options.segmentBytes,
+      openStore: options.openStore === undefined ? undefined : (path) => options.openStore!(path),
+      onProgress: (bytes, bytesMax) => this.#report(bytes, bytesMax),
+    });
   }
 
-  handle(request: DiskRequest): DiskReply {
+  handle(request: DiskRequest): DiskReply | Promise<DiskReply> {
     const { id } = request;
     if (request.kind === "close") {
-      this.#close();
-      return { id };
+      const closing = this.#close();
+      return closing === undefined ? { id } : closing.then(() => ({ id }));
     }
     if (this.failure !== undefined) return { id, error: this.failure, fatal: true };
     try {
       const value = this.#answer(request);
-      return { id, value, gauges: this.#gauges() };
+      if (!(value instanceof Promise)) return { id, value, gauges: this.gauges };
+      return value.then(
+        (settled) => ({ id, value: settled, gauges: this.gauges }),
+        (error: unknown) => this.#refuse(id, error, request.kind),
+      );
     } catch (error) {
       return this.#refuse(id, error, request.kind);
     }
@@ -90,7 +113,7 @@ class SynchronousDisk implements DiskServer {
     if (this.failure !== undefined) return requests.map(({ id }) => ({ id, error: this.failure!, fatal: true }));
     try {
       this.#running().append(requests.map((request) => request.records));
-      const gauges = this.#gauges();
+      const gauges = this.gauges;
       return requests.map(({ id }) => ({ id, gauges }));
     } catch (error) {
       return requests.map(({ id }) => this.#refuse(id, error, "append"));
@@ -100,14 +123,15 @@ class SynchronousDisk implements DiskServer {
   background(onlyUrgent: boolean): boolean {
     if (this.failure !== undefined || this.#log === undefined || this.#closed) return false;
     try {
-      return this.#log.background(onlyUrgent);
+      const more = this.#log.background(onlyUrgent);
+      return this.#stores.background(onlyUrgent) || more;
     } catch (error) {
       this.#refuse(0, error, "background");
       return false;
     }
   }
 
-  #answer(request: Exclude<DiskRequest, { kind: "close" }>): DiskValue {
+  #answer(request: Exclude<DiskRequest, { kind: "close" }>): DiskValue | Promise<DiskValue> {
     switch (request.kind) {
       case "open":
         return this.#open(request.tailBytesMax);
@@ -158,6 +182,10 @@ class SynchronousDisk implements DiskServer {
       case "removeSnapshot":
         this.#snapshots.remove(request.file);
         return undefined;
+      case "makeRoom":
+        return this.#log?.makeRoom() === true ? 1 : 0;
+      default:
+        return this.#stores.handle(request);
     }
   }
 
@@ -166,25 +194,22 @@ class SynchronousDisk implements DiskServer {
     this.#opened = true;
     this.#fileSystem.makeDirectory(this.#directory);
     const identity = loadIdentity(this.#fileSystem, this.#directory);
-    let reported = 0;
     const { log, spareBytes, tail, configurationEntries } = recoverLog(this.#logOptions, {
       tailBytesMax,
-      onProgress: (bytes, bytesMax) => {
-        if (bytes - reported < SLICE_BYTES && bytes < bytesMax) return;
-        reported = bytes;
-        this.#options.onProgress?.({ bytes, bytesMax });
-      },
+      onProgress: (bytes, bytesMax) => this.#report(bytes, bytesMax),
     });
     this.#log = log;
     this.#spareBytes = spareBytes;
     if (log === undefined) {
       this.#snapshots.removeOthers(null);
-      return { identity, log: undefined, snapshot: undefined };
+      this.#stores.removeOthers(null);
+      return { identity, log: undefined, snapshot: undefined, store: undefined };
     }
     const { state } = log;
     const { file, meta } = state.base;
     let snapshot: StoredSnapshot | undefined;
-    if (file !== null) {
+    const store = isStoreName(file) ? file : undefined;
+    if (file !== null && store === undefined) {
       snapshot = this.#snapshots.inspect(file);
       if (snapshot.meta.lastIncludedIndex !== meta.lastIncludedIndex || snapshot.meta.lastIncludedTerm !== meta.lastIncludedTerm) {
         throw corrupt({
@@ -196,9 +221,11 @@ class SynchronousDisk implements DiskServer {
       }
     }
     this.#snapshots.removeOthers(file);
+    this.#stores.removeOthers(file);
     return {
       identity,
       snapshot,
+      store,
       log: {
         vote: state.vote,
         base: meta,
@@ -216,44 +243,68 @@ class SynchronousDisk implements DiskServer {
     return this.#log;
   }
 
-  #gauges(): DiskGauges {
+  get full(): boolean {
+    return this.#log?.full === true;
+  }
+
+  get gauges(): DiskGauges {
     const log = this.#log;
-    if (log === undefined) return { firstIndex: 0, logBytes: 0, diskBytes: this.#snapshots.diskBytes, syncMs: 0 };
+    const stateBytes = this.#snapshots.diskBytes + this.#stores.diskBytes;
+    if (log === undefined) return { firstIndex: 0, logBytes: 0, diskBytes: stateBytes, syncMs: 0, full: false, reserveBytes: 0 };
     return {
       firstIndex: log.state.firstIndex,
       logBytes: log.bytesBehindBase,
-      diskBytes: log.diskBytes + this.#snapshots.diskBytes,
+      diskBytes: log.diskBytes + stateBytes,
       syncMs: log.syncMs,
+      full: log.full,
+      reserveBytes: log.reserveBytes,
     };
   }
 
   #refuse(id: number, error: unknown, kind: DiskRequest["kind"] | "background"): DiskReply {
     if (error instanceof FileError) {
-      const wire = toWire(diskError(error, this.#gauges().diskBytes));
+      const wire = toWire(diskError(error, this.gauges.diskBytes));
       // A snapshot that the disk has no room for is given up; the log goes on.
       const isSnapshot = kind === "createSnapshot" || kind === "writeSnapshot" || kind === "finishSnapshot";
-      if (isSnapshot && isNoSpace(error)) return { id, error: wire, gauges: this.#gauges() };
+      // So is a batch for a store, while it is only written; what a sync says is final.
+      const isStore = (kind === "createStore" || kind === "writeStore") && error.operation !== "dataSync";
+      if ((isSnapshot || isStore) && isNoSpace(error)) return { id, error: wire, gauges: this.gauges };
       this.failure ??= wire;
       return { id, error: this.failure, fatal: true };
     }
     // Anything else is a crash of the simulated machine, or a bug: not ours to answer.
     if (!EngineError.is(error)) throw error;
     const wire = toWire(error);
-    if (error.code === "INVALID_ARGUMENT") return { id, error: wire, gauges: this.#gauges() };
+    if (error.code === "INVALID_ARGUMENT") return { id, error: wire, gauges: this.gauges };
     this.failure ??= wire;
     return { id, error: this.failure, fatal: true };
   }
 
-  #close(): void {
+  #close(): void | Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    try {
-      this.#snapshots.close();
-      this.#log?.close();
-    } catch (error) {
-      // Everything acknowledged was synced; what closing says changes nothing.
-      if (!(error instanceof FileError)) throw error;
+    let closing: void | Promise<void> = undefined;
+    for (const close of [
+      () => {
+        closing = this.#stores.close(this.failure === undefined);
+      },
+      () => this.#snapshots.close(),
+      () => this.#log?.close(),
+    ]) {
+      try {
+        close();
+      } catch (error) {
+        // Everything acknowledged was synced; what closing says changes nothing.
+        if (!(error instanceof FileError)) throw error;
+      }
     }
+    return (closing as void | Promise<void>)?.catch(() => {}); // The same.
+  }
+
+  #report(bytes: number, bytesMax: number): void {
+    if (bytes - this.#reported < SLICE_BYTES && bytes < bytesMax) return;
+    this.#reported = bytes < bytesMax ? bytes : 0;
+    this.#options.onProgress?.({ bytes, bytesMax });
   }
 }
 

@@ -3,6 +3,7 @@ import type { FileSystem } from "../host/file-system.ts";
 import type { DiskProgress } from "./disk-protocol.ts";
 import { openDiskThread, openInlineDisk } from "./disk-thread.ts";
 import { openStorage } from "./open-storage.ts";
+import type { ModuleRef } from "./records/record-store.ts";
 import type { Storage } from "./storage.ts";
 
 export interface DiskStorageOptions {
@@ -15,6 +16,8 @@ export interface DiskStorageOptions {
   readonly workerUrl?: URL | string;
   /** Default 64 MiB. */
   readonly segmentBytes?: number;
+  /** A user's own record store. Default: the one of this package. */
+  readonly store?: ModuleRef & { readonly module: string };
   /** Inline only. */
   readonly fileSystem?: FileSystem;
   /** How many bytes of the last entries recovery hands over. Default 64 MiB. */

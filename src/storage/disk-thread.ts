@@ -14,6 +14,8 @@ import type { DiskPort, DiskReply, DiskRequest } from "./disk-protocol.ts";
 import { DiskQueue } from "./disk-queue.ts";
 import { createDiskServer } from "./disk-server.ts";
 import type { DiskWorkerData, DiskWorkerGreeting } from "./disk-worker.ts";
+import { recordStoreOpener } from "./records/disk-stores.ts";
+import type { ModuleRef, RecordStore } from "./records/record-store.ts";
 import { diskError } from "./storage-failure.ts";
 
 export interface DiskOptions {
@@ -21,6 +23,8 @@ export interface DiskOptions {
   /** Leaves out every sync: what was acknowledged may be lost when the machine stops. */
   readonly unsafeNoFsync: boolean;
   readonly segmentBytes?: number;
+  /** A user's own record store: loaded where the disk's calls are made. Default: the one of this package. */
+  readonly store?: ModuleRef & { readonly module: string };
 }
 
 /** A disk that is stuck in a system call cannot be waited for: past this the thread is left behind. */
@@ -30,9 +34,9 @@ const INLINE_IDLE_MS = 5;
 
 /** Starts the disk thread and locks the directory, which is made if need be. Rejects with IN_USE, NO_SPACE, DISK_FAILED or INVALID_ARGUMENT. */
 export function openDiskThread(options: DiskOptions & { readonly workerUrl?: URL | string }): Promise<DiskPort> {
-  const { directory, unsafeNoFsync, segmentBytes } = options;
+  const { directory, unsafeNoFsync, segmentBytes, store } = options;
   const bell = new Int32Array(new SharedArrayBuffer(4));
-  const workerData: DiskWorkerData = { directory, unsafeNoFsync, segmentBytes, bell };
+  const workerData: DiskWorkerData = { directory, unsafeNoFsync, segmentBytes, bell, store };
   // Neither the application's loaders and agents nor its environment come along.
   const worker = new Worker(options.workerUrl ?? new URL("./disk-worker.js", import.meta.url), {
     workerData,
@@ -90,7 +94,7 @@ class ThreadPort implements DiskPort {
 
   post(request: DiskRequest): void {
     if (this.#hasExited) return;
-    this.#worker.postMessage(request, request.kind === "writeSnapshot" ? [request.bytes.buffer as ArrayBuffer] : []);
+    this.#worker.postMessage(request, handedOver(request));
     Atomics.add(this.#bell, 0, 1);
     Atomics.notify(this.#bell, 0);
   }
@@ -123,6 +127,12 @@ class ThreadPort implements DiskPort {
   }
 }
 
+/** What a request gives away rather than copies. */
+function handedOver(request: DiskRequest): ArrayBuffer[] {
+  if (request.kind === "writeSnapshot") return [request.bytes.buffer as ArrayBuffer];
+  return request.kind === "writeStore" ? [request.part.buffer as ArrayBuffer] : [];
+}
+
 function threadEnded(directory: string, cause: Error | undefined): EngineError<"DISK_FAILED"> {
   const message = `the disk thread of ${directory} ended${cause === undefined ? "" : `: ${cause.message}`}`;
   const details = { operation: "thread", path: directory, errno: (cause as NodeJS.ErrnoException | undefined)?.code ?? "EXIT" };
@@ -141,7 +151,14 @@ export async function openInlineDisk(options: DiskOptions & { readonly fileSyste
   } catch (error) {
     throw error instanceof FileError ? diskError(error, 0) : error;
   }
-  return new InlinePort(lock, (answer) => {
+  let openStore: ((path: string) => Promise<RecordStore>) | undefined;
+  try {
+    openStore = await recordStoreOpener(options.store);
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+  return new InlinePort(lock, (answer, onSettled) => {
     const server = createDiskServer({
       fileSystem,
       directory,
@@ -150,9 +167,10 @@ export async function openInlineDisk(options: DiskOptions & { readonly fileSyste
         now: () => performance.now(),
         onProgress: (progress) => answer({ id: 0, progress }),
         ...(options.segmentBytes === undefined ? {} : { segmentBytes: options.segmentBytes }),
+        ...(openStore === undefined ? {} : { openStore }),
       },
     });
-    return new DiskQueue(server, answer);
+    return new DiskQueue(server, answer, onSettled);
   });
 }
 
@@ -165,9 +183,12 @@ class InlinePort implements DiskPort {
   #idle: NodeJS.Timeout | undefined;
   #onEmpty: (() => void) | undefined;
 
-  constructor(lock: DataDirectoryLock, createQueue: (answer: (reply: DiskReply) => void) => DiskQueue) {
+  constructor(lock: DataDirectoryLock, createQueue: (answer: (reply: DiskReply) => void, onSettled: () => void) => DiskQueue) {
     this.#lock = lock;
-    this.#queue = createQueue((reply) => this.#callback?.(reply));
+    this.#queue = createQueue(
+      (reply) => this.#callback?.(reply),
+      () => this.#schedule(),
+    );
   }
 
   onReply(callback: (reply: DiskReply) => void): void {
@@ -199,6 +220,7 @@ class InlinePort implements DiskPort {
     setImmediate(() => {
       this.#scheduled = false;
       if (this.#attempt(() => this.#queue.runOne())) this.#schedule();
+      else if (this.#queue.isWaiting) return;
       else if (this.#closing !== undefined) this.#onEmpty?.();
       else this.#rest();
     });

@@ -14,6 +14,8 @@ import { FileError } from "../host/file-system.ts";
 import { createNodeFileSystem } from "../host/node-file-system.ts";
 import { createNodeRandom } from "../host/node-random.ts";
 import { lockDataDirectory } from "./data-directory-lock.ts";
+import { recordStoreOpener } from "./records/disk-stores.ts";
+import type { ModuleRef, RecordStore } from "./records/record-store.ts";
 import type { DiskProgress, DiskReply, DiskRequest, DiskValue } from "./disk-protocol.ts";
 import { DiskQueue } from "./disk-queue.ts";
 import { createDiskServer } from "./disk-server.ts";
@@ -23,6 +25,7 @@ export interface DiskWorkerData {
   readonly directory: string;
   readonly unsafeNoFsync: boolean;
   readonly segmentBytes: number | undefined;
+  readonly store: (ModuleRef & { readonly module: string }) | undefined;
   /** Counts what was posted. */
   readonly bell: Int32Array;
 }
@@ -43,11 +46,14 @@ async function serve(port: NonNullable<typeof parentPort>, data: DiskWorkerData)
   const fileSystem = createNodeFileSystem({ sync: !data.unsafeNoFsync });
   const random = createNodeRandom();
   const { bell, directory } = data;
-  let lock: { release(): void };
+  let lock: { release(): void } | undefined;
+  let openStore: ((path: string) => Promise<RecordStore>) | undefined;
   try {
     fileSystem.makeDirectory(directory);
     lock = await lockDataDirectory(directory, random);
+    openStore = await recordStoreOpener(data.store);
   } catch (error) {
+    lock?.release();
     const refused = error instanceof FileError ? diskError(error, 0) : error;
     if (!EngineError.is(refused)) throw error;
     port.postMessage({ kind: "refused", error: toWire(refused) } satisfies DiskWorkerGreeting);
@@ -61,9 +67,13 @@ async function serve(port: NonNullable<typeof parentPort>, data: DiskWorkerData)
       now: () => performance.now(),
       onProgress: (progress: DiskProgress) => port.postMessage({ id: 0, progress } satisfies DiskReply),
       ...(data.segmentBytes === undefined ? {} : { segmentBytes: data.segmentBytes }),
+      ...(openStore === undefined ? {} : { openStore }),
     },
   });
-  const queue = new DiskQueue(server, (reply) => port.postMessage(reply, transferable(reply.value)));
+  const answer = (reply: DiskReply): void => port.postMessage(reply, transferable(reply.value));
+  const queue = new DiskQueue(server, answer, () => {
+    if (!scheduled) run();
+  });
   let closed = false;
   let scheduled = false;
 
@@ -79,6 +89,9 @@ async function serve(port: NonNullable<typeof parentPort>, data: DiskWorkerData)
       for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) push(got.message as DiskRequest);
       if (queue.runOne()) {
         idle = false;
+      } else if (queue.isWaiting) {
+        // A user's own store goes on in the event loop, which the next message wakes too.
+        return;
       } else if (closed) {
         lock.release();
         port.close();

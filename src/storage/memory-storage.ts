@@ -3,7 +3,7 @@ import type { Entry } from "../core/raft/entry.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import { EngineError, invalidArgument } from "../errors.ts";
 import { checkLogWrite, noteTerms } from "./log-write.ts";
-import type { LogWrite, Recovered, SnapshotFile, SnapshotWriter, Storage } from "./storage.ts";
+import type { LogWrite, Recovered, SnapshotFile, SnapshotWriter, StateStore, Storage } from "./storage.ts";
 import { TermRuns } from "./term-runs.ts";
 
 const READ_BYTES_MAX = 256 * 1024;
@@ -21,6 +21,8 @@ class MemoryStorage implements Storage {
   readonly recovered: Recovered = { identity: undefined, log: undefined };
   readonly failed: Promise<EngineError> = new Promise(() => {});
   readonly syncMs = 0;
+  readonly full = false;
+  readonly reserveBytes: number = Number.POSITIVE_INFINITY;
   #entries: Entry[] = [];
   #terms = new TermRuns([]);
   #base: SnapshotMeta | undefined;
@@ -126,6 +128,12 @@ class MemoryStorage implements Storage {
     };
   }
 
+  readonly store = undefined;
+
+  createStore(): Promise<StateStore> {
+    return Promise.reject(invalidArgument("store", "without a directory there is none"));
+  }
+
   async found(meta: SnapshotMeta): Promise<void> {
     this.#checkOpen();
     if (this.#base !== undefined) throw invalidArgument("found", "the log has a base already");
@@ -140,6 +148,14 @@ class MemoryStorage implements Storage {
     this.#closed = true;
     this.#entries = [];
     this.#snapshot = undefined;
+  }
+
+  onFullChange(_listener: () => void): void {
+    // Never full.
+  }
+
+  async makeRoom(): Promise<boolean> {
+    return false;
   }
 
   #checkOpen(): void {

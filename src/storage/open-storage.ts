@@ -6,7 +6,7 @@ import type { Entry } from "../core/raft/entry.ts";
 import { decodeEntry } from "../core/raft/entry.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import type { RecoveredLog } from "../core/raft/ready.ts";
-import { EngineError, fromWire, invalidArgument } from "../errors.ts";
+import { EngineError, assert, fromWire, invalidArgument } from "../errors.ts";
 import { AppendGatherer, recordBytes } from "./append-gatherer.ts";
 import type { Gathered } from "./append-gatherer.ts";
 import type { DiskGauges, DiskPort, DiskProgress, DiskReply, DiskRequest, DiskValue, RecoveredWire } from "./disk-protocol.ts";
@@ -14,7 +14,12 @@ import { IDENTITY_BYTES_MAX } from "./identity-file.ts";
 import { checkLogWrite, noteTerms } from "./log-write.ts";
 import { SNAPSHOT_SLICE_BYTES } from "./snapshot-store.ts";
 import type { StoredSnapshot } from "./snapshot-store.ts";
-import type { LogWrite, Recovered, SnapshotFile, SnapshotWriter, Storage } from "./storage.ts";
+import { STORE_HEADER_KEY, noStoreHeader } from "./records/disk-stores.ts";
+import { PartWriter } from "./records/store-format.ts";
+import { isSnapshotMeta } from "./log-state.ts";
+import { parseJson } from "./log-format.ts";
+import { corrupt } from "./storage-failure.ts";
+import type { LogWrite, Recovered, SnapshotFile, SnapshotWriter, StateStore, Storage, StoreHeader } from "./storage.ts";
 import { TermRuns } from "./term-runs.ts";
 
 export interface OpenStorageOptions {
@@ -69,12 +74,14 @@ class PortStorage implements Storage {
   #recovered: Recovered = { identity: undefined, log: undefined };
   #base: SnapshotMeta | undefined;
   #snapshot: StoredSnapshot | undefined;
+  #store: PortStore | undefined;
   #firstIndex = 0;
   #lastIndex = 0;
   #terms = new TermRuns([]);
   /** Names of snapshots on their way that drop the log: until answered the disk's idea of the first index is an old one. */
   #resets = 0;
-  #gauges: DiskGauges = { firstIndex: 0, logBytes: 0, diskBytes: 0, syncMs: 0 };
+  #gauges: DiskGauges = { firstIndex: 0, logBytes: 0, diskBytes: 0, syncMs: 0, full: false, reserveBytes: 0 };
+  #onFullChange: () => void = () => {};
 
   constructor(options: OpenStorageOptions) {
     this.#port = options.port;
@@ -93,20 +100,37 @@ class PortStorage implements Storage {
       this.#recovered = { identity, log: undefined };
       return;
     }
+    const store = recovered.store === undefined ? undefined : await this.#openStore(recovered.store, log);
+    const base = store?.header.meta ?? log.base;
     const recoveredLog: RecoveredLog = {
       vote: log.vote,
-      base: log.base,
+      base,
       firstIndex: log.firstIndex,
       lastIndex: log.lastIndex,
       terms: log.terms,
-      configurationEntries: log.configurationEntries.flatMap(decodeEntries),
+      configurationEntries: log.configurationEntries.flatMap(decodeEntries).filter(({ index }) => index > base.lastIncludedIndex),
       tail: log.tail.flatMap(decodeEntries),
     };
     this.#recovered = { identity, log: recoveredLog };
-    this.#base = log.base;
+    this.#base = base;
+    this.#store = store;
     this.#firstIndex = log.firstIndex;
     this.#lastIndex = log.lastIndex;
     this.#terms = new TermRuns(log.terms);
+  }
+
+  /** Opens the store that the log names, and holds what it says against what the log says. */
+  async #openStore(file: string, log: NonNullable<RecoveredWire["log"]>): Promise<PortStore & { readonly header: StoreHeader }> {
+    const header = readStoreHeader((await this.#request({ kind: "openStore", store: file })) as Uint8Array | undefined);
+    if (header === undefined) throw noStoreHeader(file);
+    const { lastIncludedIndex: index, lastIncludedTerm: term } = header.meta;
+    const termInLog = new TermRuns(log.terms).at(index);
+    // Ahead of the log it would hold what may never have been committed; behind what the log says that it synced, it has lost something.
+    if (index < log.base.lastIncludedIndex || index < log.firstIndex - 1 || index > log.lastIndex || termInLog !== term) {
+      const expected = `the state after an entry from ${log.base.lastIncludedIndex} to ${log.lastIndex} of the log`;
+      throw corrupt({ path: file, offset: 0, expected, found: `that after entry ${index} of term ${term}` });
+    }
+    return Object.assign(this.#portStore(file), { header });
   }
 
   get recovered(): Recovered {
@@ -131,6 +155,22 @@ class PortStorage implements Storage {
 
   get syncMs(): number {
     return this.#gauges.syncMs;
+  }
+
+  get full(): boolean {
+    return this.#gauges.full;
+  }
+
+  get reserveBytes(): number {
+    return this.#gauges.reserveBytes;
+  }
+
+  onFullChange(listener: () => void): void {
+    this.#onFullChange = listener;
+  }
+
+  async makeRoom(): Promise<boolean> {
+    return (await this.#request({ kind: "makeRoom" })) === 1;
   }
 
   append(write: LogWrite): Promise<void> {
@@ -241,8 +281,51 @@ class PortStorage implements Storage {
     };
   }
 
+  get store(): StateStore | undefined {
+    return this.#store;
+  }
+
+  async createStore(): Promise<StateStore> {
+    return this.#portStore((await this.#request({ kind: "createStore" })) as string);
+  }
+
+  #portStore(file: string): PortStore {
+    return new PortStore(file, {
+      request: (body) => this.#request(body),
+      name: (store, resetLog) => this.#nameStore(store, resetLog),
+      isNamed: (store) => this.#store === store,
+    });
+  }
+
+  async #nameStore(store: PortStore, resetLog: boolean): Promise<void> {
+    await this.#request({ kind: "syncStore", store: store.file });
+    await this.#name({ meta: store.header!.meta, file: store.file, resetLog });
+    const before = this.#store;
+    const snapshot = this.#snapshot;
+    this.#store = store;
+    this.#snapshot = undefined;
+    if (before !== undefined && before !== store) this.#forgetStore(before.file);
+    if (snapshot !== undefined && !this.#holds.has(snapshot.file)) this.#removeSnapshot(snapshot.file);
+  }
+
+  #forgetStore(file: string): void {
+    if (this.#ended !== undefined) return;
+    // As a snapshot that is removed.
+    this.#request({ kind: "removeStore", store: file }).catch(() => {});
+  }
+
   async found(meta: SnapshotMeta): Promise<void> {
-    if (this.#base !== undefined) throw invalidArgument("found", "the log has a base already");
+    const base = this.#base;
+    const snapshot = this.#snapshot;
+    if (base !== undefined && snapshot !== undefined && base.configuration.members.length === 0) {
+      const { lastIncludedIndex: index, lastIncludedTerm: term } = base;
+      if (index !== meta.lastIncludedIndex || term !== meta.lastIncludedTerm || this.#lastIndex !== index)
+        throw invalidArgument("found", `the log holds a snapshot of entry ${index}, and is to begin with it`);
+      await this.#name({ meta, file: snapshot.file, resetLog: true });
+      this.#snapshot = { ...snapshot, meta };
+      return;
+    }
+    if (base !== undefined) throw invalidArgument("found", "the log has a base already");
     const done = this.#request({ kind: "found", meta });
     this.#begin(meta);
     await done;
@@ -293,18 +376,26 @@ class PortStorage implements Storage {
       await this.#request({ kind: "removeSnapshot", file: stored.file });
       throw invalidArgument("resetLog", `the log does not hold entry ${lastIncludedIndex}, or has a newer snapshot`);
     }
+    await this.#name({ meta, file: stored.file, resetLog });
+    const before = this.#snapshot;
+    const store = this.#store;
+    this.#snapshot = stored;
+    this.#store = undefined;
+    if (before !== undefined && !this.#holds.has(before.file)) this.#removeSnapshot(before.file);
+    if (store !== undefined) this.#forgetStore(store.file);
+  }
+
+  /** Writes the log's record that says where recovery starts. */
+  async #name({ meta, file, resetLog }: { readonly meta: SnapshotMeta; readonly file: string; readonly resetLog: boolean }): Promise<void> {
     // Requests of the log are answered in order: what was appended before is written before, what comes after rests on the new base.
     while (!this.#gatherer.isEmpty) this.#postAppend();
-    const named = this.#request({ kind: "nameSnapshot", meta, file: stored.file, resetLog });
+    const named = this.#request({ kind: "nameSnapshot", meta, file, resetLog });
     if (resetLog) {
       this.#resets++;
       this.#begin(meta);
     } else this.#base = meta;
     await named;
     if (resetLog) this.#resets--;
-    const before = this.#snapshot;
-    this.#snapshot = stored;
-    if (before !== undefined && !this.#holds.has(before.file)) this.#removeSnapshot(before.file);
   }
 
   #begin(base: SnapshotMeta): void {
@@ -354,7 +445,9 @@ class PortStorage implements Storage {
       return;
     }
     if (reply.gauges !== undefined) {
+      const { full } = this.#gauges;
       this.#gauges = reply.gauges;
+      if (full !== reply.gauges.full) this.#onFullChange();
       if (this.#resets === 0 && reply.gauges.firstIndex > this.#firstIndex) {
         this.#firstIndex = reply.gauges.firstIndex;
         this.#terms.discardBefore(this.#firstIndex);
@@ -397,6 +490,86 @@ class PortStorage implements Storage {
     for (const one of pending) one.reject(error);
     for (const gathered of appends) for (const waiter of gathered.waiters) waiter.reject(error);
   }
+}
+
+/** A store behind a port. Requests are answered in their order, so that a batch is whole when its last part is answered. */
+class PortStore implements StateStore {
+  readonly file: string;
+  header: StoreHeader | undefined;
+  readonly #storage: {
+    request(body: RequestBody): Promise<DiskValue>;
+    name(store: PortStore, resetLog: boolean): Promise<void>;
+    isNamed(store: PortStore): boolean;
+  };
+  #isOver = false;
+  #isInBatch = false;
+
+  constructor(
+    file: string,
+    storage: {
+      request(body: RequestBody): Promise<DiskValue>;
+      name(store: PortStore, resetLog: boolean): Promise<void>;
+      isNamed(store: PortStore): boolean;
+    },
+  ) {
+    this.file = file;
+    this.#storage = storage;
+  }
+
+  async write(part: Uint8Array, { last, header }: { readonly last: boolean; readonly header?: StoreHeader }): Promise<void> {
+    assert(header === undefined || last, "a header comes with the end of a batch");
+    await this.#write(part, last && header === undefined);
+    if (header === undefined) return;
+    // In a part of its own, which is the last: the batch then holds with what it says of itself, or not at all.
+    const end = new PartWriter();
+    end.put(STORE_HEADER_KEY, new TextEncoder().encode(JSON.stringify(header)));
+    await this.#write(end.take(), true);
+    this.header = header;
+  }
+
+  async #write(part: Uint8Array, last: boolean): Promise<void> {
+    const first = !this.#isInBatch;
+    // A part that fails takes its batch with it.
+    this.#isInBatch = false;
+    await this.#storage.request({ kind: "writeStore", store: this.file, part, first, last });
+    this.#isInBatch = !last;
+  }
+
+  async name({ resetLog }: { readonly resetLog: boolean }): Promise<void> {
+    assert(this.header !== undefined, "a store that is named holds a state");
+    this.#isOver = true;
+    await this.#storage.name(this, resetLog);
+  }
+
+  read(range: { readonly start: Uint8Array; readonly end: Uint8Array }): () => Promise<Uint8Array | undefined> {
+    const { file } = this;
+    let reading: number | undefined;
+    let ahead: Promise<Uint8Array | undefined> | undefined;
+    const page = async (): Promise<Uint8Array | undefined> =>
+      (await this.#storage.request({ kind: "readStore", store: file, reading: reading!, bytesMax: SNAPSHOT_SLICE_BYTES })) as
+        | Uint8Array
+        | undefined;
+    return async () => {
+      reading ??= (await this.#storage.request({ kind: "beginReading", store: file, ...range })) as number;
+      const next = ahead ?? page();
+      // The disk reads the one behind it while the caller is busy with this.
+      ahead = next.then((found) => (found === undefined ? undefined : page()));
+      ahead.catch(() => {}); // Told to whoever asks for it.
+      return next;
+    };
+  }
+
+  async abandon(): Promise<void> {
+    if (this.#isOver || this.#storage.isNamed(this)) return;
+    this.#isOver = true;
+    await this.#storage.request({ kind: "removeStore", store: this.file });
+  }
+}
+
+function readStoreHeader(bytes: Uint8Array | undefined): StoreHeader | undefined {
+  const header = bytes === undefined ? undefined : (parseJson(bytes) as Partial<StoreHeader> | undefined);
+  if (header === undefined || !isSnapshotMeta(header.meta) || !Number.isSafeInteger(header.preambleBytes)) return undefined;
+  return header as StoreHeader;
 }
 
 function decodeEntries(bytes: Uint8Array): Entry[] {

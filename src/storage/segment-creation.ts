@@ -8,6 +8,7 @@ import { RECORD_HEAD, jsonGroup, roundUpToSector, sealGroup } from "./log-format
 import type { SegmentHead } from "./log-state.ts";
 import { segmentPath } from "./segment.ts";
 import type { Segment } from "./segment.ts";
+import { isNoSpace } from "./storage-failure.ts";
 
 export interface SegmentLogOptions {
   readonly fileSystem: FileSystem;
@@ -57,6 +58,8 @@ export function createSegment(
     return { number: head.segment, path, nonce, head, headBytes, usedBytes, fileBytes, mayBeFirst: true, file };
   } catch (error) {
     file.close();
+    // On a full disk the next attempt needs what this one took.
+    if (made.from === undefined && isNoSpace(error)) fileSystem.remove(temporary);
     throw error;
   }
 }

@@ -1,8 +1,13 @@
 /**
  * The write-ahead log: groups of records in segment files, one sync each (Raft 5: what must be on disk before it is answered). A group is
- * not written before the sync of the one before it has returned, so of all groups only the last can be torn. After any failed call the
+ * not written before the sync of the one before it has returned, so of all groups only the last can be torn. After a failed call the
  * log is of no further use: a failed sync says nothing about what the disk holds, and is not tried again. Recovery is in
  * segment-recovery.ts, the thread in disk-thread.ts.
+ *
+ * A full disk is no failure at first. Zeros are written ahead, and a spare segment of them is always kept, so that the log has room when
+ * nothing else has: it is `full` from the first ENOSPC on, the group that met it is written anew into the spare, and more may follow
+ * while `reserveBytes` last. Whoever writes decides what is worth them. makeRoom() tries for a new spare, and with it the log is no longer
+ * full. A group that the spare has no room for either ends the log as any failure does.
  */
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import { assert } from "../errors.ts";
@@ -25,18 +30,20 @@ import { createSegment } from "./segment-creation.ts";
 import type { SegmentLogOptions } from "./segment-creation.ts";
 import { describe, noteFirstIndex } from "./segment.ts";
 import type { Segment } from "./segment.ts";
-import { corrupt } from "./storage-failure.ts";
+import { corrupt, isNoSpace } from "./storage-failure.ts";
 
 /** What a slice of background work writes at most. */
 export const SLICE_BYTES: number = 256 * 1024;
 export const SEGMENT_BYTES: number = 64 * 1024 * 1024;
 export const SEGMENT_BYTES_MIN: number = 4096;
+/** The spare has at least this many bytes, and as many as the segment in use has groups: a log that is hardly used takes little disk. */
+export const SPARE_BYTES_MIN: number = 8 * 1024 * 1024;
 /** How far ahead of the last group the segment in use is filled with zeros. */
 const ZERO_AHEAD_BYTES = 2 * 1024 * 1024;
 const ZERO_AHEAD_URGENT_BYTES = 512 * 1024;
 const ZEROS = new Uint8Array(SLICE_BYTES);
 
-/** The next segment, filled with zeros while the one in use fills up. */
+/** The next segment, filled with zeros while the one in use fills up; and the room that is left on a full disk. */
 export const SPARE_NAME = "spare";
 
 export class SegmentLog {
@@ -49,8 +56,8 @@ export class SegmentLog {
   #zeroedTo: number;
   #spareBytes: number;
   #spareFile: FileHandle | undefined;
-  /** Zeros met ENOSPC: no more are written, the log itself goes on while it can. */
-  #zeroing = true;
+  /** The disk has no room: no zeros are written unasked, the log itself goes on while it can. */
+  #full: boolean;
   syncMs = 0;
 
   /** What recovery found, or begin() made; the last segment is open for writing. */
@@ -62,6 +69,7 @@ export class SegmentLog {
       readonly segments: Segment[];
       readonly groupNumber: number;
       readonly spareBytes: number;
+      readonly full?: boolean;
     },
   ) {
     this.#options = options;
@@ -70,6 +78,7 @@ export class SegmentLog {
     this.#segments = found.segments;
     this.#groupNumber = found.groupNumber;
     this.#spareBytes = found.spareBytes;
+    this.#full = found.full ?? false;
     this.#zeroedTo = this.#current.fileBytes;
   }
 
@@ -93,6 +102,17 @@ export class SegmentLog {
 
   get #current(): Segment {
     return this.#segments[this.#segments.length - 1]!;
+  }
+
+  /** The disk had no room for more, and none was found since. */
+  get full(): boolean {
+    return this.#full;
+  }
+
+  /** What the log can still write where the disk has no room: the rest of the segment in use, and the spare. */
+  get reserveBytes(): number {
+    const { fileBytes, usedBytes } = this.#current;
+    return Math.max(0, fileBytes - usedBytes) + this.#spareBytes;
   }
 
   /** Of all files of the log. */
@@ -205,41 +225,68 @@ export class SegmentLog {
   }
 
   /**
-   * One slice of work that nobody waits for: zeros ahead of the last group, then the next segment, done by the time the one in use is
-   * half full. With `onlyUrgent` only what a log under load would otherwise run into. Answers whether there is more to do.
+   * One slice of work that nobody waits for: zeros ahead of the last group, then the spare. It is done by the time that the segment in use
+   * is half full. With `onlyUrgent` only what a log under load would otherwise run into. Answers whether there is more to do.
    */
   background(onlyUrgent: boolean): boolean {
-    if (!this.#zeroing) return false;
+    return !this.#full && this.#zero(onlyUrgent);
+  }
+
+  /** On a full disk: tries again for a slice of what is missing. Answers whether there was room and more is to be tried for at once. */
+  makeRoom(): boolean {
+    if (!this.#full) return false;
+    this.#full = false;
+    if (!this.#zero(false)) return false;
+    this.#full = true;
+    return true;
+  }
+
+  #zero(onlyUrgent: boolean): boolean {
+    try {
+      return this.#zeroAhead(onlyUrgent) || this.#zeroSpare(onlyUrgent);
+    } catch (error) {
+      if (!isNoSpace(error)) throw error;
+      this.#full = true;
+      return false;
+    }
+  }
+
+  #zeroAhead(onlyUrgent: boolean): boolean {
     const { segmentBytes } = this.#options;
     const current = this.#current;
     const ahead = Math.min(segmentBytes, current.usedBytes + (onlyUrgent ? ZERO_AHEAD_URGENT_BYTES : ZERO_AHEAD_BYTES));
-    if (this.#zeroedTo < ahead) {
-      // A whole slice at a time, so that a trickle of small groups does not bring a trickle of syncs.
-      const bytes = Math.min(SLICE_BYTES, segmentBytes - this.#zeroedTo);
-      if (!this.#zeroSlice(current.file!, this.#zeroedTo, bytes)) return false;
-      this.#zeroedTo += bytes;
-      current.fileBytes = Math.max(current.fileBytes, this.#zeroedTo);
-      return true;
-    }
-    const spareWanted = Math.min(segmentBytes, current.usedBytes * (onlyUrgent ? 1 : 2));
-    if (this.#spareBytes >= spareWanted) return false;
-    const { fileSystem, directory } = this.#options;
+    if (this.#zeroedTo >= ahead) return false;
+    // A whole slice at a time, so that a trickle of small groups does not bring a trickle of syncs.
+    const bytes = Math.min(SLICE_BYTES, segmentBytes - this.#zeroedTo);
+    writeZeros(current.file!, this.#zeroedTo, bytes);
+    this.#zeroedTo += bytes;
+    current.fileBytes = Math.max(current.fileBytes, this.#zeroedTo);
+    return true;
+  }
+
+  #zeroSpare(onlyUrgent: boolean): boolean {
+    const { fileSystem, directory, segmentBytes } = this.#options;
+    const { usedBytes } = this.#current;
+    const wanted = Math.min(segmentBytes, onlyUrgent ? usedBytes : Math.max(usedBytes * 2, SPARE_BYTES_MIN));
+    if (this.#spareBytes >= wanted) return false;
     const path = `${directory}/${SPARE_NAME}`;
     if (this.#spareFile === undefined) {
       if (this.#spareBytes === 0) {
         fileSystem.remove(path);
         this.#spareFile = fileSystem.open(path, "create");
+        fileSystem.syncDirectory(directory);
       } else this.#spareFile = fileSystem.open(path, "write");
     }
     const bytes = Math.min(SLICE_BYTES, segmentBytes - this.#spareBytes);
-    if (!this.#zeroSlice(this.#spareFile, this.#spareBytes, bytes)) return false;
+    writeZeros(this.#spareFile, this.#spareBytes, bytes);
     this.#spareBytes += bytes;
-    if (this.#spareBytes === segmentBytes) {
-      this.#spareFile.close();
-      this.#spareFile = undefined;
-      fileSystem.syncDirectory(directory);
-    }
+    if (this.#spareBytes === segmentBytes) this.#closeSpare();
     return true;
+  }
+
+  #closeSpare(): void {
+    this.#spareFile?.close();
+    this.#spareFile = undefined;
   }
 
   close(): void {
@@ -247,37 +294,25 @@ export class SegmentLog {
     this.#spareFile?.close();
   }
 
-  #zeroSlice(file: FileHandle, position: number, bytes: number): boolean {
-    try {
-      file.write(ZEROS.subarray(0, bytes), position);
-    } catch (error) {
-      const errno = (error as { errno?: unknown }).errno;
-      if (errno !== "ENOSPC" && errno !== "EDQUOT") throw error;
-      this.#zeroing = false;
-      return false;
-    }
-    file.dataSync();
-    return true;
-  }
-
   #writeGroup(parts: readonly Uint8Array[]): void {
     let bytes = 0;
     for (const part of parts) bytes += part.byteLength;
-    let current = this.#current;
+    const current = this.#current;
     const fresh = current.usedBytes === current.headBytes;
     // A group that no segment has room for gets a segment of its own size.
-    if (current.usedBytes + bytes > this.#options.segmentBytes && !fresh) {
-      const { vote, base, lastIndex, lastTerm } = this.#state;
-      this.#roll({
-        segment: current.number + 1,
-        previous: current.number,
-        lastIndex,
-        lastTerm,
-        vote: { term: vote.term, votedFor: vote.votedFor ?? null },
-        base,
-      });
-      current = this.#current;
+    if (current.usedBytes + bytes > this.#options.segmentBytes && !fresh) this.#roll(this.#nextHead());
+    try {
+      this.#writeInto(this.#current, parts, bytes);
+    } catch (error) {
+      if (!isNoSpace(error) || this.#spareBytes === 0) throw error;
+      // What there is of the group stays behind in a segment that has ended before it: see segment-recovery.ts.
+      this.#full = true;
+      this.#roll(this.#nextHead());
+      this.#writeInto(this.#current, parts, bytes);
     }
+  }
+
+  #writeInto(current: Segment, parts: readonly Uint8Array[], bytes: number): void {
     const offset = current.usedBytes;
     const number = this.#groupNumber + 1;
     sealGroup({ place: { segment: current.number, nonce: current.nonce, offset }, kind: "data", number }, parts);
@@ -297,6 +332,12 @@ export class SegmentLog {
     for (let at = 0; at < parts.length; at++) this.#fold(parts[at]!, at === 0 ? GROUP_HEADER_BYTES : 0, current, offset);
   }
 
+  #nextHead(): SegmentHead {
+    const { vote, base, lastIndex, lastTerm } = this.#state;
+    const { number } = this.#current;
+    return { segment: number + 1, previous: number, lastIndex, lastTerm, vote: { term: vote.term, votedFor: vote.votedFor ?? null }, base };
+  }
+
   #fold(part: Uint8Array, start: number, segment: Segment, offset: number): void {
     const first = this.#state.fold(part, start);
     assert(typeof first === "number", `the log takes only what follows its end: ${first}`);
@@ -313,15 +354,30 @@ export class SegmentLog {
 
   #roll(head: SegmentHead): void {
     const previous = this.#current;
-    const spare = this.#spareBytes === this.#options.segmentBytes ? `${this.#options.directory}/${SPARE_NAME}` : undefined;
     const groupNumber = this.#groupNumber + 1;
-    const segment = createSegment(this.#options, { head, groupNumber, from: spare });
-    if (spare !== undefined) this.#spareBytes = 0;
+    const segment = this.#createSegment(head, groupNumber);
     this.#groupNumber = groupNumber;
     this.#segments.push(segment);
     this.#zeroedTo = segment.fileBytes;
     previous.file?.close();
     previous.file = undefined;
+  }
+
+  /** Of the spare where that is whole, or where there is no room for another. */
+  #createSegment(head: SegmentHead, groupNumber: number): Segment {
+    const { segmentBytes, directory } = this.#options;
+    if (this.#spareBytes < segmentBytes && !(this.#full && this.#spareBytes > 0)) {
+      try {
+        return createSegment(this.#options, { head, groupNumber, from: undefined });
+      } catch (error) {
+        if (!isNoSpace(error) || this.#spareBytes === 0) throw error;
+        this.#full = true;
+      }
+    }
+    this.#closeSpare();
+    const segment = createSegment(this.#options, { head, groupNumber, from: `${directory}/${SPARE_NAME}` });
+    this.#spareBytes = 0;
+    return segment;
   }
 
   #removeSegments(count: number): void {
@@ -378,6 +434,11 @@ function lastRun(group: Uint8Array, range: { readonly from: number; readonly thr
     at = end;
   }
   return found;
+}
+
+function writeZeros(file: FileHandle, position: number, bytes: number): void {
+  file.write(ZEROS.subarray(0, bytes), position);
+  file.dataSync();
 }
 
 function concatenate(pieces: readonly Uint8Array[], bytes: number): Uint8Array {

@@ -15,7 +15,7 @@ import type { Entry } from "../core/raft/entry.ts";
 import { decodeEntry } from "../core/raft/entry.ts";
 import type { FileHandle } from "../host/file-system.ts";
 import { GroupIndex } from "./group-index.ts";
-import { GROUP_HEADER_BYTES, roundUpToSector, sealGroup } from "./log-format.ts";
+import { GROUP_HEADER_BYTES, SECTOR_BYTES, roundUpToSector, sealGroup } from "./log-format.ts";
 import type { GroupPlace } from "./log-format.ts";
 import { LogState } from "./log-state.ts";
 import type { RecordObserver, SegmentHead } from "./log-state.ts";
@@ -24,12 +24,12 @@ import type { SegmentLogOptions } from "./segment-creation.ts";
 import { SLICE_BYTES, SPARE_NAME, SegmentLog } from "./segment-log.ts";
 import { SegmentReader, describe, groupNumberText, noteFirstIndex, segmentNumber, segmentPath } from "./segment.ts";
 import type { Segment } from "./segment.ts";
-import { corrupt } from "./storage-failure.ts";
+import { corrupt, isNoSpace } from "./storage-failure.ts";
 
 export interface LogRecovery {
   /** undefined where there is no log yet. */
   readonly log: SegmentLog | undefined;
-  /** Of a finished spare segment. */
+  /** Of the spare segment, finished or not. */
   readonly spareBytes: number;
   /** The last entries, contiguous up to the last one. */
   readonly tail: readonly Entry[];
@@ -52,7 +52,7 @@ export function recoverLog(
   wanted: { readonly tailBytesMax: number; onProgress?(done: number, total: number): void },
 ): LogRecovery {
   const { fileSystem, directory } = options;
-  const spareBytes = keptSpareBytes(options);
+  let spareBytes = keptSpareBytes(options);
   const numbers: number[] = [];
   for (const name of fileSystem.list(directory)) {
     const number = segmentNumber(name);
@@ -72,8 +72,9 @@ export function recoverLog(
   const total = chain.reduce((sum, link) => sum + link.fileBytes, 0);
   let done = 0;
   let groupNumber = chain[0]!.groupNumber - 1;
-  for (const link of chain) {
+  for (const [at, link] of chain.entries()) {
     const isLast = link === last;
+    const endsBefore = chain[at + 1]?.groupNumber ?? Number.POSITIVE_INFINITY;
     checkHead(options, { link, state, groupNumber, before: segments[segments.length - 1] });
     state.base = link.head.base;
     const segment: Segment = {
@@ -92,7 +93,8 @@ export function recoverLog(
     const reader = new SegmentReader(fileSystem, segment.path, link.number);
     try {
       reader.head();
-      for (;;) {
+      // A group that found no room was written anew behind the next head, which bears its number; what lies here of it counts for nothing.
+      while (groupNumber + 1 < endsBefore) {
         const offset = segment.usedBytes;
         const group = reader.group(offset);
         if (group === undefined || group.header.kind !== "data" || group.header.number !== groupNumber + 1) break;
@@ -133,26 +135,38 @@ export function recoverLog(
   }
 
   const old = segments.pop()!;
-  const rewritten = createSegment(options, {
-    head: newHead,
-    groupNumber: last.groupNumber,
-    from: undefined,
-    fill: (file, place) => copyGroups(options, { old, file, place }),
-  });
+  const rewrite = (from: string | undefined): Segment =>
+    createSegment(options, {
+      head: newHead,
+      groupNumber: last.groupNumber,
+      from,
+      fill: (file, place) => copyGroups(options, { old, file, place }),
+    });
+  let rewritten: Segment;
+  let full = false;
+  try {
+    rewritten = rewrite(undefined);
+  } catch (error) {
+    // A full disk: the spare was kept for this.
+    if (!isNoSpace(error) || spareBytes === 0) throw error;
+    rewritten = rewrite(`${directory}/${SPARE_NAME}`);
+    spareBytes = 0;
+    full = true;
+  }
   rewritten.mayBeFirst = old.mayBeFirst;
   segments.push(rewritten);
   for (const number of [...superseded, old.number]) fileSystem.remove(segmentPath(directory, number));
   fileSystem.syncDirectory(directory);
 
   return {
-    log: new SegmentLog(options, { state, index, segments, groupNumber, spareBytes }),
+    log: new SegmentLog(options, { state, index, segments, groupNumber, spareBytes, full }),
     spareBytes,
     tail: entries.tail.filter((entry) => entry.index >= state.firstIndex),
     configurationEntries: entries.configurations.filter((entry) => entry.index > state.base.meta.lastIncludedIndex),
   };
 }
 
-/** A spare that was not finished is made anew; what a finished one holds does not matter, since a group knows its place. */
+/** What a spare holds does not matter, since a group knows its place; one that was not finished is gone on with. */
 function keptSpareBytes(options: SegmentLogOptions): number {
   const { fileSystem, directory, segmentBytes } = options;
   const path = `${directory}/${SPARE_NAME}`;
@@ -160,7 +174,7 @@ function keptSpareBytes(options: SegmentLogOptions): number {
   const file = fileSystem.open(path, "read");
   const bytes = file.size();
   file.close();
-  if (bytes === segmentBytes) return bytes;
+  if (bytes > 0 && bytes <= segmentBytes) return bytes - (bytes % SECTOR_BYTES);
   fileSystem.remove(path);
   return 0;
 }

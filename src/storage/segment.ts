@@ -61,7 +61,9 @@ export class SegmentReader {
   readonly fileBytes: number;
   nonce = 0;
   readonly #file: FileHandle;
-  #window = new Uint8Array(0);
+  /** Used again for each window: reading a file leaves no garbage of its size. */
+  #buffer = new Uint8Array(0);
+  #window = this.#buffer;
   #windowFrom = 0;
 
   constructor(fileSystem: FileSystem, path: string, number: number) {
@@ -80,7 +82,8 @@ export class SegmentReader {
     const length = Math.max(0, Math.min(bytes, this.fileBytes - offset));
     if (offset < this.#windowFrom || offset + length > this.#windowFrom + this.#window.byteLength) {
       const size = Math.min(Math.max(length, WINDOW_BYTES), this.fileBytes - offset);
-      const window = new Uint8Array(Math.max(0, size));
+      if (size > this.#buffer.byteLength) this.#buffer = new Uint8Array(size);
+      const window = this.#buffer.subarray(0, Math.max(0, size));
       const got = window.byteLength === 0 ? 0 : this.#file.read(window, offset);
       this.#window = window.subarray(0, got);
       this.#windowFrom = offset;

@@ -44,19 +44,6 @@ test("what a failed sync left in the cache is on the disk before a reopened stor
   assert.deepEqual(plain(await readAll(after.storage)), seen);
 });
 
-test("a full disk under the log is NO_SPACE, and what was acknowledged is there", async () => {
-  const fileSystem = newSim();
-  const { storage } = await openSim(fileSystem, { background: false });
-  await storage.found(meta());
-  await storage.append({ vote: undefined, entries: [entry(1, 1)] });
-  fileSystem.fail({ operation: "write", errno: "ENOSPC" });
-  await assert.rejects(storage.append({ vote: undefined, entries: [entry(2, 1)] }), { code: "NO_SPACE" });
-  assert.equal((await storage.failed).code, "NO_SPACE");
-  fileSystem.crash();
-  const reopened = await openSim(fileSystem, { background: false });
-  assert.deepEqual(plain(await readAll(reopened.storage)), plain([entry(1, 1)]));
-});
-
 test("a full disk under a snapshot gives up the snapshot, and the log goes on", async () => {
   const fileSystem = newSim();
   const { storage } = await openSim(fileSystem, { background: false });
@@ -75,16 +62,6 @@ test("a full disk under a snapshot gives up the snapshot, and the log goes on", 
   const second = await storage.createSnapshot(meta(3, 1));
   await second.commit({ resetLog: false });
   assert.equal(storage.openSnapshot()!.meta.lastIncludedIndex, 3);
-});
-
-test("zeros that find no room are given up, and the log goes on while it can", async () => {
-  const fileSystem = newSim();
-  const { storage } = await openSim(fileSystem, { segmentBytes: 64 * 1024 });
-  fileSystem.fail({ operation: "write", errno: "ENOSPC", after: 2 });
-  await storage.found(meta());
-  await storage.append({ vote: undefined, entries: [entry(1, 1)] });
-  await storage.append({ vote: undefined, entries: [entry(2, 1)] });
-  assert.deepEqual(plain(await readAll(storage)), plain([entry(1, 1), entry(2, 1)]));
 });
 
 test("an opening that meets a failing disk rejects, at whichever call", async () => {

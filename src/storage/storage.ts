@@ -48,6 +48,33 @@ export interface SnapshotWriter {
   abandon(): Promise<void>;
 }
 
+/** What a record store says of the state that it holds. */
+export interface StoreHeader {
+  /** The state is that after this entry, whole. */
+  readonly meta: SnapshotMeta;
+  /** Of what the state has beside its records, in pages. */
+  readonly preambleBytes: number;
+}
+
+/** A record store of this member, as the node writes and reads it (records/record-store.ts says what a store is). */
+export interface StateStore {
+  /** What the log calls it. */
+  readonly file: string;
+  /** As of the last whole batch that held one; undefined before the first. */
+  readonly header: StoreHeader | undefined;
+  /**
+   * Writes one part of a batch (records/store-format.ts); with `header` the last one, which holds then as a whole, and says what the store
+   * holds now. The part is handed over. Never ahead of the log: what a batch holds must be synced there.
+   */
+  write(part: Uint8Array, batch: { readonly last: boolean; readonly header?: StoreHeader }): Promise<void>;
+  /** Every batch so far is on disk, and then the log's record that names the store and what it holds: recovery starts from it. */
+  name(options: { readonly resetLog: boolean }): Promise<void>;
+  /** Pages of records from `start` up to, not including, `end`, in their order, as they were at the first; undefined at the end. */
+  read(range: { readonly start: Uint8Array; readonly end: Uint8Array }): () => Promise<Uint8Array | undefined>;
+  /** Removes a store that was never named. After name() it does nothing. */
+  abandon(): Promise<void>;
+}
+
 export interface Recovered {
   /** What saveIdentity() kept; undefined in a new directory. */
   readonly identity: Uint8Array | undefined;
@@ -60,7 +87,14 @@ export interface Storage extends LogStore {
   /** The newest snapshot, held for the caller until released; undefined if there is none. */
   openSnapshot(): SnapshotFile | undefined;
   createSnapshot(meta: SnapshotMeta): Promise<SnapshotWriter>;
-  /** Begins the log of a new member, with an empty state as of meta.lastIncludedIndex. Durable when it resolves. */
+  /** The record store that the log names, if it names one. */
+  readonly store: StateStore | undefined;
+  /** An empty one, to take the place of what the log names now. */
+  createStore(): Promise<StateStore>;
+  /**
+   * Begins the log of a new member, with an empty state as of meta.lastIncludedIndex. Durable when it resolves. A log that holds nothing but a snapshot whose description
+   * names no members is begun anew with this description of it.
+   */
   found(meta: SnapshotMeta): Promise<void>;
   /** Replaced as a whole, durable when it resolves. */
   saveIdentity(bytes: Uint8Array): Promise<void>;
@@ -69,6 +103,16 @@ export interface Storage extends LogStore {
   readonly diskBytes: number;
   /** How long the last fdatasync took, in milliseconds. */
   readonly syncMs: number;
+  /**
+   * The disk has no room. The log lives on what was kept for such a time, of which `reserveBytes` are left: to be spent on what must be
+   * written. A write that finds no room even there fails the storage.
+   */
+  readonly full: boolean;
+  readonly reserveBytes: number;
+  /** Called when `full` has changed; by one listener, the last one given. */
+  onFullChange(listener: () => void): void;
+  /** On a full disk: tries for a slice of room, and answers whether more is to be tried for at once. The last slice ends `full`. */
+  makeRoom(): Promise<boolean>;
   /** Settles once, if a file call failed or a file proved corrupt: DISK_FAILED, NO_SPACE or CORRUPT. Every later call rejects with the same. */
   readonly failed: Promise<EngineError>;
 }

@@ -96,7 +96,7 @@ const messages: fc.Arbitrary<Message> = fc.oneof(
     conflictIndex: count,
     conflictTerm: count,
   }),
-  fc.record({ kind: fc.constant("Heartbeat" as const), ...envelope, commitIndex: count, round: count }),
+  fc.record({ kind: fc.constant("Heartbeat" as const), ...envelope, commitIndex: count, round: count, clockMs: count }),
   fc.record({ kind: fc.constant("HeartbeatReply" as const), ...envelope, round: count }),
   fc.record({ kind: fc.constant("ReadIndex" as const), ...envelope, requestId: count }),
   fc.record({ kind: fc.constant("ReadIndexReply" as const), ...envelope, requestId: count, index: count }),
@@ -219,15 +219,15 @@ test("entries with a gap, a term or clock that goes back, or a term ahead of the
 
 test("numbers that are not whole, safe and non-negative are refused", () => {
   for (const bad of [-1, 0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53]) {
-    for (const field of ["term", "commitIndex", "round"]) {
-      const message = { kind: "Heartbeat", ...ends, term: 1, commitIndex: 1, round: 1, [field]: bad } as Message;
+    for (const field of ["term", "commitIndex", "round", "clockMs"]) {
+      const message = { kind: "Heartbeat", ...ends, term: 1, commitIndex: 1, round: 1, clockMs: 1, [field]: bad } as Message;
       assert.equal(decodeMessage(body(message), ends), undefined, `${field} ${bad}`);
     }
   }
 });
 
 test("an unknown type, version, flag or filler byte is refused", () => {
-  const bytes = body({ kind: "Heartbeat", ...ends, term: 1, commitIndex: 1, round: 1 });
+  const bytes = body({ kind: "Heartbeat", ...ends, term: 1, commitIndex: 1, round: 1, clockMs: 1 });
   const changed = (place: number, value: number): Uint8Array => bytes.map((byte, i) => (i === place ? value : byte));
   assert.notEqual(decodeMessage(bytes, ends), undefined);
   for (const [place, value] of [

@@ -57,7 +57,7 @@ export function encodeMessage(message: Message): readonly Uint8Array[] {
     case "AppendEntriesReply":
       return [encodeFields(message, message.success ? FLAG_YES : 0, 3, message.index, message.conflictIndex, message.conflictTerm)];
     case "Heartbeat":
-      return [encodeFields(message, 0, 2, message.commitIndex, message.round)];
+      return [encodeFields(message, 0, 3, message.commitIndex, message.round, message.clockMs)];
     case "HeartbeatReply":
       return [encodeFields(message, 0, 1, message.round)];
     case "ReadIndex":
@@ -135,10 +135,12 @@ export function decodeMessage(body: Uint8Array, ends: MessageEnds): Message | un
       return { kind: "AppendEntriesReply", from, to, term, success, index, conflictIndex, conflictTerm };
     }
     case TYPES.Heartbeat: {
-      if (!hasShape(body, 2, 0)) return undefined;
+      if (!hasShape(body, 3, 0)) return undefined;
       const commitIndex = readCount(view, 16);
       const round = readCount(view, 24);
-      return commitIndex < 0 || round < 0 ? undefined : { kind: "Heartbeat", from, to, term, commitIndex, round };
+      const clockMs = readCount(view, 32);
+      if (commitIndex < 0 || round < 0 || clockMs < 0) return undefined;
+      return { kind: "Heartbeat", from, to, term, commitIndex, round, clockMs };
     }
     case TYPES.HeartbeatReply: {
       if (!hasShape(body, 1, 0)) return undefined;

@@ -92,6 +92,10 @@ export class OutgoingLink {
     return this.#connection?.queue.offer(lane, parts, written) ?? false;
   }
 
+  flush(): void {
+    this.#connection?.queue.flush();
+  }
+
   pendingBytes(lane: Lane): number {
     return this.#connection?.queue.pendingBytes(lane) ?? 0;
   }

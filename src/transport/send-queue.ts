@@ -139,6 +139,11 @@ export class SendQueue {
     for (const frame of dropped) frame.written?.();
   }
 
+  /** What was offered goes out within this call rather than after the code that is running. */
+  flush(): void {
+    if (this.#flushing) this.#flush();
+  }
+
   #flushSoon(): void {
     if (this.#flushing || !this.#flowing || this.#closed) return;
     this.#flushing = true;

@@ -168,6 +168,10 @@ class TcpLinks implements TcpTransport {
     return false;
   }
 
+  flush(): void {
+    for (const { consensus } of this.#peers.values()) consensus?.flush();
+  }
+
   pendingBytes(to: MemberId, lane: Lane): number {
     const peer = this.#peers.get(to);
     return (lane === "snapshot" ? peer?.snapshot : peer?.consensus)?.pendingBytes(lane) ?? 0;

@@ -45,6 +45,8 @@ export interface Transport {
   setPeers(peers: readonly PeerAddress[]): void;
   /** false: dropped, since the link is down or its bound is reached. The bytes must not change until `written` was called (which it always is, once, and never within send()). */
   send(to: MemberId, lane: Lane, frame: readonly Uint8Array[], written?: () => void): boolean;
+  /** What was sent to other members leaves within this call. Without it, it leaves after the code that is running, each peer's in one write. */
+  flush(): void;
   /** Bytes that wait on the lane. */
   pendingBytes(to: MemberId, lane: Lane): number;
   /** "host:port" that is listened on; undefined if nothing is. */
