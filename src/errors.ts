@@ -24,7 +24,7 @@ export interface ErrorDetails {
   CORRUPT: { readonly path: string; readonly offset: number; readonly expected: string; readonly found: string };
   COMPACTED: { readonly compactRevision: number };
   FUTURE_REVISION: { readonly currentRevision: number };
-  NOT_FOUND: { readonly what: "lease" | "member" | "user" | "role" | "permission"; readonly id: string };
+  NOT_FOUND: { readonly what: "key" | "lease" | "member" | "user" | "role" | "permission"; readonly id: string };
   ALREADY_EXISTS: { readonly what: "lease" | "member" | "user" | "role"; readonly id: string };
   /** The cluster will not do this now (would lose its majority, learner has not caught up, ...). */
   REFUSED: { readonly reason: string };
@@ -101,6 +101,13 @@ export function asEngineError(error: unknown): EngineError {
   return EngineError.is(error)
     ? error
     : new EngineError("INTERNAL", `stopped by a bug: ${String(error)}`, { invariant: String(error) }, { cause: error });
+}
+
+/** Growth that is refused for now. Nothing was changed. */
+export function noSpace(of: "quota" | "disk" | "keys", used: number, max: number): EngineError<"NO_SPACE"> {
+  const what = of === "disk" ? "the disk has no room" : of === "keys" ? "keys, of at most" : "bytes of data and history, of at most";
+  const message = of === "disk" ? `${what} for more than the ${used} bytes of this node's files` : `there are ${used} ${what} ${max}`;
+  return new EngineError("NO_SPACE", `${message}: deletions, compaction and leases go on, what makes the data grow is refused`, { of, used, max });
 }
 
 export function invalidArgument(argument: string, reason: string): EngineError<"INVALID_ARGUMENT"> {

@@ -2,25 +2,52 @@
 import type { Engine as EngineInterface } from "./client/engine.ts";
 import type { EngineOptions } from "./client/engine-options.ts";
 import { openEngine } from "./client/open-engine.ts";
+import { restoreEngine, type RestoreOptions, type RestoreResult } from "./client/restore.ts";
 
 export type Engine = EngineInterface;
-export const Engine: { open(options: EngineOptions): Promise<EngineInterface> } = { open: openEngine };
+export const Engine: {
+  open(options: EngineOptions): Promise<EngineInterface>;
+  restore(options: RestoreOptions): Promise<RestoreResult>;
+} = { open: openEngine, restore: restoreEngine };
 
+export type {
+  Comparison,
+  DeleteOp,
+  GetOp,
+  Match,
+  Op,
+  OpResult,
+  OpResults,
+  PutOp,
+  RangeOp,
+  Txn,
+  TxnOp,
+  TxnResult,
+} from "./client/transaction.ts";
 export type { EngineState, LeaderInfo } from "./client/engine.ts";
-export type { EngineOptions, LogRecord, PeerOptions, TlsOptions } from "./client/engine-options.ts";
+export type { RestoreOptions, RestoreResult } from "./client/restore.ts";
+export type { EngineOptions, HistoryOptions, LogRecord, PeerOptions, TlsOptions } from "./client/engine-options.ts";
 export type {
   Bytes,
   CallOptions,
   Client,
+  Cluster,
   ClusterId,
   Consistency,
   DeleteOptions,
   DeleteResult,
+  HashResult,
+  Held,
   Key,
   KeyMeta,
   KeyRange,
   KeyValue,
+  Lease,
   LeaseId,
+  LeaseInfo,
+  LeaseOptions,
+  Leases,
+  Maintenance,
   Member,
   MemberId,
   Members,
@@ -31,6 +58,7 @@ export type {
   ReadOptions,
   Revision,
   Scan,
+  Status,
   Target,
   Value,
   Watch,

@@ -1,9 +1,10 @@
 /** What callers pass, checked before anything is sent: wrong types, unknown options, text that cannot be a key. */
 import { types } from "node:util";
 import { KEY_BYTES_MAX } from "../core/kv/command.ts";
+import { canonicalLease } from "../core/kv/lease-id.ts";
 import { invalidArgument } from "../errors.ts";
 import type { KeyInterval } from "../core/kv/table.ts";
-import type { Key, KeyRange, Target, Value } from "./client.ts";
+import type { Key, KeyRange, Lease, LeaseId, Target, Value } from "./client.ts";
 
 const EMPTY = new Uint8Array(0);
 const keyScratch = Buffer.allocUnsafeSlow(4096);
@@ -72,6 +73,18 @@ export function toKey(key: Key): Uint8Array {
   if (bytes === undefined || bytes.byteLength === 0 || bytes.byteLength > KEY_BYTES_MAX)
     throw invalidArgument("key", `a key has 1 to ${KEY_BYTES_MAX} bytes`);
   return bytes;
+}
+
+/** The id of a lease that is named by it, or held. Throws INVALID_ARGUMENT where it is neither. */
+export function leaseIdOf(lease: LeaseId | Lease): string;
+export function leaseIdOf(lease: LeaseId | Lease | undefined): string | undefined;
+export function leaseIdOf(lease: LeaseId | Lease | undefined): string | undefined {
+  if (lease === undefined) return undefined;
+  const id: unknown = typeof lease === "object" && lease !== null ? lease.id : lease;
+  const canonical = typeof id === "string" ? canonicalLease(id) : undefined;
+  if (canonical === undefined)
+    throw invalidArgument("lease", `1 to 16 lower-case hex digits, not all zero, are wanted, not ${describe(id)}`);
+  return canonical;
 }
 
 export function isKey(target: Target): target is Key {
@@ -175,7 +188,15 @@ export function checkChoice(value: string | undefined, argument: string, choices
 
 export function describe(value: unknown): string {
   if (value === null || value === undefined) return String(value);
-  if (typeof value === "object") return `a ${types.isProxy(value) ? "Proxy" : (value.constructor?.name ?? "object")}`;
+  if (typeof value === "object") return nameOfObject(value);
   if (typeof value === "string") return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}...` : value);
   return `${typeof value} ${String(value)}`;
+}
+
+function nameOfObject(value: object): string {
+  if (types.isProxy(value)) return "a Proxy";
+  if (Array.isArray(value)) return "an array";
+  const name: unknown = value.constructor?.name;
+  if (typeof name !== "string" || name === "" || name === "Object") return "an object";
+  return `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}`;
 }

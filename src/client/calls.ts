@@ -5,11 +5,18 @@
 import { CommandBatch, CommandError, COMMANDS_MAX, type Refusal } from "../core/kv/command.ts";
 import { AnswerReader, ReadBatch, READS_MAX } from "../core/kv/read.ts";
 import { ResultReader, type UnpackedKv } from "../core/kv/result.ts";
-import { EngineError, fromWire, invalidArgument } from "../errors.ts";
+import { EngineError, fromWire, invalidArgument, noSpace } from "../errors.ts";
 import type { Clock, Timer } from "../host/clock.ts";
 import type { CallId, Consistency, FromNode, MembersState, ToNode } from "../node/boundary.ts";
+import { sessionError } from "./session-errors.ts";
 
 export type RangeReply = FromNode & { readonly kind: "range" };
+
+/** A call under way, and its answer. */
+export interface Asked<K extends FromNode["kind"]> {
+  readonly call: CallId;
+  readonly reply: Promise<FromNode & { readonly kind: K }>;
+}
 
 /** One write's promise. `take` reads its own result, on which the reader stands. */
 export interface WriteWaiter {
@@ -49,6 +56,15 @@ interface OpenReads {
   readonly waiters: ReadWaiter[];
   readonly consistency: Consistency;
   readonly minRevision: number;
+  readonly stalenessMsMax: number | undefined;
+  readonly timeoutMs: number;
+}
+
+/** How fresh an answer is wanted, and how soon. */
+export interface Freshness {
+  readonly consistency: Consistency;
+  readonly minRevision: number;
+  readonly stalenessMsMax?: number | undefined;
   readonly timeoutMs: number;
 }
 
@@ -105,24 +121,21 @@ export class Calls {
     this.#schedule();
   }
 
-  read(
-    key: Uint8Array,
-    options: { readonly consistency: Consistency; readonly minRevision: number; readonly timeoutMs: number },
-    waiter: ReadWaiter,
-  ): void {
+  read(key: Uint8Array, options: Freshness, waiter: ReadWaiter): void {
     this.#admit();
-    const { consistency, minRevision, timeoutMs } = options;
+    const { consistency, minRevision, stalenessMsMax, timeoutMs } = options;
     let reads = this.#reads;
     if (
       reads === undefined ||
       reads.consistency !== consistency ||
       reads.timeoutMs !== timeoutMs ||
       reads.minRevision !== minRevision ||
+      reads.stalenessMsMax !== stalenessMsMax ||
       reads.batch.bytes > BATCH_BYTES_MAX ||
       reads.waiters.length >= READS_MAX
     ) {
       this.#closeReads();
-      reads = { batch: new ReadBatch(), waiters: [], consistency, minRevision, timeoutMs };
+      reads = { batch: new ReadBatch(), waiters: [], consistency, minRevision, stalenessMsMax, timeoutMs };
       this.#reads = reads;
     }
     reads.batch.get(key);
@@ -131,10 +144,11 @@ export class Calls {
     this.#schedule();
   }
 
-  /** Many keys, answered as of one revision: a batch of its own. */
+  /** Many keys, answered as of one revision, a past one or (0) the present: a batch of its own. */
   readMany(
     keys: readonly Uint8Array[],
-    options: { readonly consistency: Consistency; readonly minRevision: number; readonly timeoutMs: number },
+    revision: number,
+    options: Freshness,
   ): { readonly call: CallId; readonly answers: Promise<readonly (UnpackedKv | undefined)[]> } {
     this.#admit();
     if (keys.length > READS_MAX) throw invalidArgument("keys", `at most ${READS_MAX} keys can be read as of one revision`);
@@ -157,7 +171,7 @@ export class Calls {
         },
       });
     });
-    this.#post({ kind: "read", call, reads: batch.finish(), count: keys.length, ...options });
+    this.#post({ kind: "read", call, reads: batch.finish(), count: keys.length, revision, ...options });
     return { call, answers };
   }
 
@@ -174,6 +188,11 @@ export class Calls {
     return { call, reply };
   }
 
+  /** A transaction that only reads, packed: the bytes belong to the node from now on. */
+  readTxn(txn: Uint8Array, options: Freshness): Asked<"written"> {
+    return this.#ask(options.timeoutMs, (call) => ({ kind: "readTxn", call, txn, ...options }));
+  }
+
   members(timeoutMs: number): { readonly call: CallId; readonly reply: Promise<MembersState> } {
     this.#admit();
     const call = this.#nextCall++;
@@ -185,6 +204,49 @@ export class Calls {
       });
     });
     this.#post({ kind: "members", call, timeoutMs });
+    return { call, reply };
+  }
+
+  leases(timeoutMs: number): Asked<"leases"> {
+    return this.#ask(timeoutMs, (call) => ({ kind: "leases", call, consistency: "linearizable", minRevision: 0, timeoutMs }));
+  }
+
+  lease(lease: string, keys: boolean, timeoutMs: number): Asked<"lease"> {
+    return this.#ask(timeoutMs, (call) => ({ kind: "lease", call, lease, keys, consistency: "linearizable", minRevision: 0, timeoutMs }));
+  }
+
+  /** `to` undefined: whoever is furthest. */
+  moveLeader(to: string | undefined, timeoutMs: number): Asked<"moved"> {
+    return this.#ask(timeoutMs, (call) => ({ kind: "moveLeader", call, to, timeoutMs }), true);
+  }
+
+  inspect(timeoutMs: number): Asked<"inspect"> {
+    return this.#ask(timeoutMs, (call) => ({ kind: "inspect", call, timeoutMs }));
+  }
+
+  /** `revision` 0: the newest that this node has applied. */
+  hash(revision: number, timeoutMs: number): Asked<"hash"> {
+    return this.#ask(timeoutMs, (call) => ({ kind: "hash", call, revision, timeoutMs }));
+  }
+
+  /** The next piece of a backup; `backup` 0 begins one, which the call's id names. */
+  backup(backup: CallId, timeoutMs: number): Asked<"backup"> {
+    return this.#ask(timeoutMs, (call) => ({ kind: "backup", call, backup, timeoutMs }));
+  }
+
+  /** A read that goes by itself, and whose answer is of its own kind. */
+  #ask<K extends "leases" | "lease" | "written" | "inspect" | "hash" | "backup" | "moved">(
+    timeoutMs: number,
+    question: (call: CallId) => ToNode,
+    isWrite = false,
+  ): Asked<K> {
+    this.#admit();
+    const call = this.#nextCall++;
+    const reply = new Promise<FromNode & { readonly kind: K }>((resolve, reject) => {
+      const succeed = (message: FromNode): void => resolve(message as FromNode & { readonly kind: K });
+      this.#add(call, timeoutMs, { isWrite, fail: reject, succeed });
+    });
+    this.#post(question(call));
     return { call, reply };
   }
 
@@ -216,7 +278,7 @@ export class Calls {
       call.fail(fromWire(message.error));
       return true;
     }
-    if (message.kind !== "written" && message.kind !== "read" && message.kind !== "range" && message.kind !== "members") return false;
+    if (!("call" in message)) return false;
     this.#remove(message.call)?.succeed(message);
     return true;
   }
@@ -234,9 +296,45 @@ export class Calls {
     this.#pending = 0;
   }
 
+  /** Asked once for each flush for one message more, which leaves behind the others. */
+  onFlush: (() => ToNode | undefined) | undefined;
+
+  /** The tick ends with a flush, if only for what onFlush has to say. */
+  flushSoon(): void {
+    this.#schedule();
+  }
+
+  /** Asked at the beginning of each flush for the batches that others have gathered in this tick (sendBatch). */
+  gather: (() => void) | undefined;
+
+  /** One caller more waits, for a batch that is gathered elsewhere. Throws what it is to be rejected with. */
+  admit(): void {
+    this.#admit();
+    this.#pending++;
+    this.#schedule();
+  }
+
+  /** Within gather(): so many admitted callers wait for the one answer to `message`. */
+  sendBatch(batch: {
+    readonly timeoutMs: number;
+    readonly count: number;
+    readonly isWrite: boolean;
+    readonly message: (call: CallId) => ToNode;
+    /** Called once: each caller wants an error of its own (copyOf). */
+    readonly fail: (error: EngineError) => void;
+    readonly succeed: (message: FromNode) => void;
+  }): void {
+    const call = this.#nextCall++;
+    this.#addBatch(call, batch.timeoutMs, batch.count, batch);
+    this.#outbox.push(batch.message(call));
+  }
+
   flush(): void {
+    this.gather?.();
     this.#closeWrites();
     this.#closeReads();
+    const last = this.#ended === undefined ? this.onFlush?.() : undefined;
+    if (last !== undefined) this.#outbox.push(last);
     if (this.#outbox.length === 0) return;
     const messages = this.#outbox;
     this.#outbox = [];
@@ -305,7 +403,7 @@ export class Calls {
     const reads = this.#reads;
     if (reads === undefined) return;
     this.#reads = undefined;
-    const { batch, waiters, consistency, minRevision, timeoutMs } = reads;
+    const { batch, waiters, consistency, minRevision, stalenessMsMax, timeoutMs } = reads;
     if (waiters.length === 0) return;
     const call = this.#nextCall++;
     const count = waiters.length;
@@ -323,7 +421,17 @@ export class Calls {
         }
       },
     });
-    this.#outbox.push({ kind: "read", call, reads: batch.finish(), count, consistency, minRevision, timeoutMs });
+    this.#outbox.push({
+      kind: "read",
+      call,
+      reads: batch.finish(),
+      count,
+      revision: 0,
+      consistency,
+      minRevision,
+      stalenessMsMax,
+      timeoutMs,
+    });
   }
 
   #addBatch(call: CallId, timeoutMs: number, count: number, handlers: Pick<Call, "isWrite" | "fail" | "succeed">): void {
@@ -385,7 +493,7 @@ export class Calls {
 }
 
 /** Each of several callers gets an error of its own, with a stack that it may change. */
-function copyOf(error: EngineError): EngineError {
+export function copyOf(error: EngineError): EngineError {
   const { code, message, details, mayHaveApplied, cause } = error;
   return new EngineError(code, message, details, cause === undefined ? { mayHaveApplied } : { mayHaveApplied, cause });
 }
@@ -403,7 +511,7 @@ function tooMuch(): EngineError {
   });
 }
 
-/** What a refused command means to its caller. Nothing was changed. */
+/** What a refused command means to its caller. Nothing was changed, but where a session may have known the command before. */
 export function refusalError(refusal: Refusal): EngineError {
   const { code, max, lease } = refusal;
   switch (code) {
@@ -419,6 +527,8 @@ export function refusalError(refusal: Refusal): EngineError {
       return invalidArgument("lease", "1 to 16 lower-case hex digits, not all zero, are wanted");
     case "leaseNotFound":
       return new EngineError("NOT_FOUND", `there is no lease ${lease}`, { what: "lease", id: lease ?? "" });
+    case "leaseExists":
+      return new EngineError("ALREADY_EXISTS", `there is a lease ${lease} already`, { what: "lease", id: lease ?? "" });
     case "leasesMax":
       return new EngineError("OVERLOADED", `there are ${max} leases already`, { limit: "leasesMax", max, retryAfterMs: 1_000 });
     case "keysMax":
@@ -429,8 +539,43 @@ export function refusalError(refusal: Refusal): EngineError {
         used: max,
         max,
       });
+    case "keptBytes":
+      return new EngineError("OVERLOADED", `writes of one moment keep values of more than ${max} bytes together: write fewer at a time`, {
+        limit: "keptBytes",
+        max,
+        retryAfterMs: 100,
+      });
+    case "keyNotFound":
+      return new EngineError("NOT_FOUND", "there is no such key: nothing can be kept of it", { what: "key", id: "" });
+    case "txnOps":
+      return invalidArgument("txn", `a transaction has at most ${max} comparisons, and as many operations in a branch (limits.txnOpsMax)`);
+    case "txnDepth":
+      return invalidArgument("txn", `transactions are nested at most ${max} deep`);
+    case "duplicateKey":
+      return invalidArgument("txn", "a key is written twice: a transaction writes each key at most once");
+    case "quotaFull":
+      return noSpace("quota", refusal.used ?? max, max);
+    case "keysFull":
+      return noSpace("keys", refusal.used ?? max, max);
+    case "diskFull":
+      return noSpace("disk", refusal.used ?? max, max);
+    case "compacted":
+      return compacted(max);
+    case "future":
+      return new EngineError("FUTURE_REVISION", `the revision has not been reached: the data is at ${max}`, { currentRevision: max });
+    case "sessionGone":
+    case "sessionWindow":
+    case "answerNotKept":
+    case "sessionsMax":
+    case "sessionSlotsMax":
+      return sessionError(code, max);
     case "malformed":
     case "unsupported":
       return new EngineError("UNSUPPORTED", `the members refuse the command as ${code}`, { feature: code, server: "member" });
   }
+}
+
+/** `compactRevision` is the first revision that can be read. */
+function compacted(compactRevision: number): EngineError {
+  return new EngineError("COMPACTED", `the revision is gone: history begins at ${compactRevision}`, { compactRevision });
 }

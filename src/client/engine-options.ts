@@ -1,14 +1,20 @@
 /** Options of Engine.open: what they mean, what is refused, and what becomes of them. */
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync, type Stats } from "node:fs";
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { REQUEST_BYTES_MAX } from "../core/kv/command.ts";
+import { DATA_BYTES_MAX, KEYS_MAX, REQUEST_BYTES_MAX, TXN_OPS_CEILING } from "../core/kv/command.ts";
+import { TXN_OPS_MAX } from "../core/kv/txn-command.ts";
 import { invalidArgument } from "../errors.ts";
+import { memoryLimit } from "../host/node-memory.ts";
 import type { NodeOptions, PeerListener } from "../node/node-options.ts";
 import { isLoopback, parseAddress } from "../transport/address.ts";
 import { checkChoice, checkFlag, checkNumber, checkOptions, checkTimeout, describe } from "./arguments.ts";
+import { checkBootstrap, checkName } from "./bootstrap.ts";
 import type { Consistency } from "./client.ts";
+import { memoryBounds } from "./memory-bounds.ts";
+import type { ModuleRef } from "../storage/records/record-store.ts";
+import { resolveStore } from "./store-option.ts";
 
 export interface TlsOptions {
   /** Paths, or PEM itself. */
@@ -36,6 +42,14 @@ export interface LogRecord {
   readonly fields: Readonly<Record<string, string | number | boolean>>;
 }
 
+export interface HistoryOptions {
+  /** Milliseconds; Infinity: age does not count. */
+  readonly ms?: number;
+  readonly revisionsMin?: number;
+  readonly revisionsMax?: number;
+  readonly bytesMax?: number;
+}
+
 export interface EngineOptions {
   /** Made if it is not there; locked while open (IN_USE names the process that has it). "memory:" keeps nothing, for tests. */
   readonly dataDir: string | URL;
@@ -54,6 +68,11 @@ export interface EngineOptions {
   readonly workerUrl?: string | URL;
   /** Acknowledge before anything is synced. For tests: power loss then loses acknowledged writes. */
   readonly unsafeNoFsync?: boolean;
+  /**
+   * Where the data lie beside the log. "segments" (default): a record store of this package's, in plain files. "memory": in memory alone, and
+   * in a snapshot from time to time. Or a store of your own, by module (d-engine/storage, RecordStore).
+   */
+  readonly store?: "segments" | "memory" | ModuleRef;
   /** Defaults 1,000 and 100. */
   readonly electionTimeoutMs?: number;
   readonly heartbeatMs?: number;
@@ -65,13 +84,29 @@ export interface EngineOptions {
   readonly timeoutMs?: number;
   /** Default 10,000. */
   readonly closeTimeoutMs?: number;
+  /**
+   * History kept: what is younger than `ms` (default an hour), but at most the last `revisionsMax` (1,000,000) revisions and `bytesMax` (half
+   * of `limits.dataBytesMax`) logical bytes of it; and however old at least the last `revisionsMin` (10,000). "forever": all, until it is compacted
+   * by hand. Whoever leads decides: give all members the same.
+   */
+  readonly history?: HistoryOptions | "forever";
   readonly limits?: {
+    /**
+     * Logical bytes of keys, values and history (docs/formats.md), as this node holds what it proposes against while it leads, and what its own
+     * callers write: beyond it what makes the data grow is refused with NO_SPACE. Default a quarter of what this process may use (machine,
+     * control group, heap), at most 2 GiB; from 1 MiB to 4 GiB. Give all members the same: whoever leads decides.
+     */
+    readonly dataBytesMax?: number;
+    /** Likewise of keys. Default and at most 16,777,216. */
+    readonly keysMax?: number;
     /** Of one request, key and value together. Default 1.5 MiB, at most 16 MiB. */
     readonly requestBytesMax?: number;
     /** Calls without an answer: one more is refused with OVERLOADED. Default 100,000. */
     readonly pendingCallsMax?: number;
     /** Default 10,000. */
     readonly watchersMax?: number;
+    /** Comparisons of a transaction, and operations of each of its branches. Default 128, at most 10,000. */
+    readonly txnOpsMax?: number;
   };
   /** Nothing is printed unless this is given. Must not throw; what it throws is ignored. */
   readonly log?: (record: LogRecord) => void;
@@ -85,6 +120,13 @@ export interface EngineSettings {
   readonly closeTimeoutMs: number;
   readonly pendingCallsMax: number;
   readonly requestBytesMax: number;
+  readonly txnOpsMax: number;
+  /** What the node may have sent to one watch that nobody has read. */
+  readonly watchCreditBytes: number;
+  /** About what a scan holds at a time. */
+  readonly scanPageBytes: number;
+  /** A lease that is kept alive has at least so long to live. */
+  readonly keptTtlMsMin: number;
   readonly log: ((record: LogRecord) => void) | undefined;
 }
 
@@ -96,18 +138,32 @@ const KNOWN: ReadonlySet<string> = new Set([
   "thread",
   "workerUrl",
   "unsafeNoFsync",
+  "store",
   "electionTimeoutMs",
   "heartbeatMs",
   "consistency",
   "allowConsistencyOverride",
   "timeoutMs",
   "closeTimeoutMs",
+  "history",
   "limits",
   "log",
 ]);
+const KNOWN_HISTORY: ReadonlySet<string> = new Set(["ms", "revisionsMin", "revisionsMax", "bytesMax"]);
+/** Defaults of `history`. */
+const HISTORY_MS = 3_600_000;
+const HISTORY_REVISIONS_MIN = 10_000;
+const HISTORY_REVISIONS_MAX = 1_000_000;
 const KNOWN_PEER: ReadonlySet<string> = new Set(["listen", "advertise", "tls", "insecure"]);
 const KNOWN_TLS: ReadonlySet<string> = new Set(["cert", "key", "ca", "serverName"]);
-const KNOWN_LIMITS: ReadonlySet<string> = new Set(["requestBytesMax", "pendingCallsMax", "watchersMax"]);
+const KNOWN_LIMITS: ReadonlySet<string> = new Set([
+  "dataBytesMax",
+  "keysMax",
+  "requestBytesMax",
+  "pendingCallsMax",
+  "watchersMax",
+  "txnOpsMax",
+]);
 
 /** What Engine.open does with its options. */
 export interface ResolvedOptions {
@@ -125,9 +181,13 @@ export function resolveOptions(given: EngineOptions): ResolvedOptions {
   checkOptions(options.limits, KNOWN_LIMITS, "limits");
   const { name, consistency = "linearizable", thread = "worker", log } = options;
   const limits = { ...options.limits };
-  const bootstrap = typeof options.bootstrap === "object" && options.bootstrap !== null ? { ...options.bootstrap } : options.bootstrap;
+  const bootstrap = isRecord(options.bootstrap) ? { ...options.bootstrap } : options.bootstrap;
   const { electionTimeoutMs = 1_000, heartbeatMs = 100, timeoutMs = 5_000, closeTimeoutMs = 10_000 } = options;
-  const { requestBytesMax = REQUEST_BYTES_MAX, pendingCallsMax = 100_000, watchersMax = 10_000 } = limits;
+  const { requestBytesMax = REQUEST_BYTES_MAX, pendingCallsMax = 100_000, watchersMax = 10_000, txnOpsMax = TXN_OPS_MAX } = limits;
+  const memory = memoryBounds(memoryLimit());
+  const { dataBytesMax = memory.dataBytesMax, keysMax = KEYS_MAX } = limits;
+  checkNumber(dataBytesMax, "limits.dataBytesMax", { min: 1 << 20, max: DATA_BYTES_MAX });
+  checkNumber(keysMax, "limits.keysMax", { min: 1, max: KEYS_MAX });
   checkChoice(thread, "thread", ["worker", "inline"]);
   // A text "false" must not switch off the syncing of the disk.
   checkFlag(options.unsafeNoFsync, "unsafeNoFsync");
@@ -144,11 +204,12 @@ export function resolveOptions(given: EngineOptions): ResolvedOptions {
   checkNumber(closeTimeoutMs, "closeTimeoutMs", { min: 0, max: 3_600_000, integer: false });
   checkNumber(requestBytesMax, "limits.requestBytesMax", { min: 1_024, max: 16 << 20 });
   checkNumber(pendingCallsMax, "limits.pendingCallsMax", { min: 1, max: 10_000_000 });
+  checkNumber(txnOpsMax, "limits.txnOpsMax", { min: 1, max: TXN_OPS_CEILING });
   checkNumber(watchersMax, "limits.watchersMax", { min: 0, max: 10_000_000 });
   if (log !== undefined && typeof log !== "function") throw invalidArgument("log", `a function is wanted, not ${describe(log)}`);
   if (name !== undefined) checkName(name, "name");
   const peer = resolvePeer(options.peer);
-  if (bootstrap !== undefined) checkBootstrap(bootstrap, name, peer);
+  if (bootstrap !== undefined) checkBootstrap(bootstrap, { name, peer, isAdvertised: options.peer?.advertise !== undefined });
   return {
     node: {
       directory: resolveDirectory(options.dataDir),
@@ -160,27 +221,59 @@ export function resolveOptions(given: EngineOptions): ResolvedOptions {
       electionTimeoutMs,
       heartbeatMs,
       consistency,
-      historyRevisionsMax: 100_000,
-      historyBytesMax: 64 << 20,
+      ...resolveHistory(options.history, dataBytesMax),
+      dataBytesMax,
+      keysMax,
+      logMemoryBytesMax: memory.logMemoryBytesMax,
+      pendingBytesMax: memory.pendingBytesMax,
       requestBytesMax,
       watchersMax,
       snapshotLogBytesMin: 256 << 20,
       logSegmentBytes: 64 << 20,
+      store: resolveStore(options.store),
+      stateMachine: undefined,
       hosts: peer === undefined ? "" : readHosts(),
       searchDomains: peer === undefined ? [] : readSearchDomains(),
     },
     settings: {
       consistency,
       allowConsistencyOverride: options.allowConsistencyOverride ?? true,
+      watchCreditBytes: 256 << 10,
+      scanPageBytes: 256 << 10,
       timeoutMs: timeoutMs === Number.POSITIVE_INFINITY ? Number.MAX_SAFE_INTEGER : timeoutMs,
       closeTimeoutMs,
       pendingCallsMax,
       requestBytesMax,
+      txnOpsMax,
+      keptTtlMsMin: Math.ceil(3 * heartbeatMs),
       log,
     },
     thread,
     workerUrl: resolveWorkerUrl(options.workerUrl),
   };
+}
+
+function isRecord(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+type HistorySettings = Pick<NodeOptions, "historyMs" | "historyRevisionsMin" | "historyRevisionsMax" | "historyBytesMax">;
+
+function resolveHistory(history: HistoryOptions | "forever" | undefined, dataBytesMax: number): HistorySettings {
+  if (history === "forever") {
+    const all = Number.MAX_SAFE_INTEGER;
+    return { historyMs: Number.POSITIVE_INFINITY, historyRevisionsMin: 0, historyRevisionsMax: all, historyBytesMax: all };
+  }
+  if (history !== undefined && (typeof history !== "object" || history === null))
+    throw invalidArgument("history", `{ ms, revisionsMin, revisionsMax, bytesMax } or "forever" is wanted, not ${describe(history)}`);
+  checkOptions(history, KNOWN_HISTORY, "history");
+  const { ms = HISTORY_MS, revisionsMax = HISTORY_REVISIONS_MAX, bytesMax = Math.floor(dataBytesMax / 2) } = history ?? {};
+  const { revisionsMin = Math.min(HISTORY_REVISIONS_MIN, revisionsMax) } = history ?? {};
+  if (ms !== Number.POSITIVE_INFINITY) checkNumber(ms, "history.ms", { min: 0, integer: false });
+  checkNumber(revisionsMax, "history.revisionsMax", { min: 1 });
+  checkNumber(revisionsMin, "history.revisionsMin", { min: 0, max: revisionsMax });
+  checkNumber(bytesMax, "history.bytesMax", { min: 0 });
+  return { historyMs: ms, historyRevisionsMin: revisionsMin, historyRevisionsMax: revisionsMax, historyBytesMax: bytesMax };
 }
 
 function resolveWorkerUrl(workerUrl: string | URL | undefined): URL | undefined {
@@ -194,23 +287,33 @@ function resolveWorkerUrl(workerUrl: string | URL | undefined): URL | undefined 
   throw invalidArgument("workerUrl", `a path or a file: URL is wanted, not ${describe(workerUrl)}`);
 }
 
-function resolveDirectory(dataDir: string | URL): string | undefined {
+/** An absolute path; undefined for "memory:". Throws INVALID_ARGUMENT. */
+export function resolveDirectory(dataDir: string | URL): string | undefined {
   if (dataDir instanceof URL) {
+    let path: string;
     try {
-      return fileURLToPath(dataDir);
+      path = fileURLToPath(dataDir);
     } catch {
       throw invalidArgument("dataDir", `a file: URL is wanted, not ${dataDir.href}`);
     }
+    return checkDirectory(path);
   }
   if (typeof dataDir !== "string" || dataDir === "" || dataDir.includes("\0"))
     throw invalidArgument("dataDir", 'a path, a file: URL or "memory:" is wanted');
-  return dataDir === "memory:" ? undefined : resolve(dataDir);
+  return dataDir === "memory:" ? undefined : checkDirectory(resolve(dataDir));
 }
 
-function checkName(name: unknown, argument: string): void {
-  if (typeof name !== "string" || name === "" || name.length > 255 || /[\p{Cc}=,]/u.test(name)) {
-    throw invalidArgument(argument, `1 to 255 characters without control characters, "=" and "," are wanted, not ${describe(name)}`);
+/** What is there already is a directory. What else may be wrong with it is the disk thread's to find out. */
+function checkDirectory(path: string): string {
+  let found: Stats | undefined;
+  try {
+    found = statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOTDIR")
+      throw invalidArgument("dataDir", `${path} lies below a file: a directory is wanted`);
   }
+  if (found !== undefined && !found.isDirectory()) throw invalidArgument("dataDir", `${path} is a file: a directory is wanted`);
+  return path;
 }
 
 function resolvePeer(peer: PeerOptions | undefined): PeerListener | undefined {
@@ -248,24 +351,6 @@ function readPem(source: string | Uint8Array, argument: string): string {
   } catch (cause) {
     throw invalidArgument(argument, `neither PEM nor a file that can be read: ${String(cause)}`);
   }
-}
-
-function checkBootstrap(bootstrap: Readonly<Record<string, string>>, name: string | undefined, peer: PeerListener | undefined): void {
-  if (typeof bootstrap !== "object" || bootstrap === null) throw invalidArgument("bootstrap", '{ name: "host:port", ... } is wanted');
-  const entries = Object.entries(bootstrap);
-  if (entries.length === 0 || entries.length > 64) throw invalidArgument("bootstrap", "1 to 64 members are wanted");
-  for (const [member, address] of entries) {
-    checkName(member, "bootstrap");
-    const parsed = typeof address === "string" ? parseAddress(address) : undefined;
-    if (parsed === undefined || parsed.port === 0)
-      throw invalidArgument("bootstrap", `"host:port" is wanted for ${member}, not ${describe(address)}`);
-  }
-  if (new Set(entries.map(([, address]) => address)).size !== entries.length)
-    throw invalidArgument("bootstrap", "two members have the same address");
-  if (name === undefined || !Object.hasOwn(bootstrap, name)) {
-    throw invalidArgument("name", `with bootstrap, name says which of ${entries.map(([member]) => member).join(", ")} this node is`);
-  }
-  if (entries.length > 1 && peer === undefined) throw invalidArgument("peer", "a cluster of several members needs peer.listen");
 }
 
 /** Names of members are resolved ahead of need and never in libuv's thread pool; what the hosts file says is read here, before the node's thread starts. */

@@ -7,7 +7,7 @@ import { createNodeClock } from "../host/node-clock.ts";
 import { Engine, EngineError, type EngineOptions } from "../index.ts";
 import { openInlineNode } from "../node/inline-port.ts";
 import { createEnvironment } from "../node/real-environment.ts";
-import { openLocalEngine, type LocalEngine } from "./engine.ts";
+import { openLocalEngine, type LocalEngine } from "./local-engine.ts";
 import { resolveOptions } from "./engine-options.ts";
 
 const refused = { code: "INVALID_ARGUMENT" };

@@ -1,4 +1,5 @@
 /** Keys with their values as callers get them: bytes are copied on first access into a buffer of their own, text is decoded on demand. */
+import { inspect, type InspectOptionsStylized } from "node:util";
 import { invalidArgument } from "../errors.ts";
 import type { Bytes, KeyMeta, KeyValue } from "./client.ts";
 
@@ -26,6 +27,21 @@ export interface KeyValueParts {
   readonly modRevision: number;
   readonly version: number;
   readonly lease: string | undefined;
+}
+
+/** What is shown of bytes: text where they are text, else base64 under another name, so that neither is taken for the other. */
+export function shownBytes(name: "key" | "value", bytes: Uint8Array | string): Record<string, string> {
+  if (typeof bytes === "string") return { [name]: bytes };
+  try {
+    return { [name]: decoder.decode(bytes) };
+  } catch {
+    return { [`${name}Base64`]: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64") };
+  }
+}
+
+function shown(kv: Omit<KeyMeta, "key" | "keyBytes">, bytes: Record<string, string>): Record<string, unknown> {
+  const { createRevision, modRevision, version, lease } = kv;
+  return { ...bytes, createRevision, modRevision, version, ...(lease === undefined ? {} : { lease }) };
 }
 
 /** One class, without private names, since a read makes one of these and little else. */
@@ -74,6 +90,15 @@ class StoredKeyValue implements KeyValue {
       throw invalidArgument("value", `not JSON: ${String(cause)}`);
     }
   }
+
+  /** For JSON.stringify: bytes that are no text stand as `keyBase64` and `valueBase64`. */
+  toJSON(): Record<string, unknown> {
+    return shown(this, { ...shownBytes("key", this.storedKey), ...shownBytes("value", this.storedValue) });
+  }
+
+  [inspect.custom](_depth: number, options: InspectOptionsStylized): string {
+    return `KeyValue ${inspect(this.toJSON(), options)}`;
+  }
 }
 
 class StoredKeyMeta implements KeyMeta {
@@ -99,6 +124,14 @@ class StoredKeyMeta implements KeyMeta {
   get key(): string {
     if (typeof this.storedKey !== "string") this.storedKey = decodeText(this.storedKey, "key");
     return this.storedKey;
+  }
+
+  toJSON(): Record<string, unknown> {
+    return shown(this, shownBytes("key", this.storedKey));
+  }
+
+  [inspect.custom](_depth: number, options: InspectOptionsStylized): string {
+    return `KeyMeta ${inspect(this.toJSON(), options)}`;
   }
 }
 

@@ -2,56 +2,54 @@
  * A watch at its consumer. What the node has sent and nobody has read yet is bounded by credit: the consumer's reading gives bytes back, and
  * a consumer that does not read is served on from history later.
  */
-import { decodeWatchEvent } from "../core/kv/watch-event.ts";
-import { decodeKv } from "../core/kv/result.ts";
 import { EngineError, fromWire, type WireError } from "../errors.ts";
-import type { FromNode, ToNode } from "../node/boundary.ts";
-import type { Revision, Watch, WatchBatch, WatchEvent } from "./client.ts";
 import { forgetAbort, onAbortOf } from "./abort-listeners.ts";
-import { createKeyValue, decodeText } from "./key-value.ts";
-import type { Bytes } from "./client.ts";
+import type { KeyValue, Revision, Watch, WatchBatch } from "./client.ts";
+import { createKeyValue } from "./key-value.ts";
+import type { WatchDelivery, WatchSink } from "./watch-delivery.ts";
 
-/** What a node may have sent to one watch that nobody has read, and to all watches of an engine together; but for the least for each. */
-export const WATCH_CREDIT_BYTES: number = 256 << 10;
-export const WATCHES_CREDIT_BYTES: number = 8 << 20;
-export const WATCH_CREDIT_BYTES_MIN = 1_024;
-/** A batch costs its bytes and this. */
-const BATCH_COST_BYTES = 64;
-/** Credit is given back in pieces, not batch by batch; the node is never short of it by more than this. */
-const CREDIT_STEPS = 8;
+/** What a watch wants of its engine. */
+export interface WatchOwner {
+  requestProgress(): void;
+  /** The watch has read something, of which it said nothing yet: pay() is to be asked soon what it cost. */
+  onRead(watch: LocalWatch): void;
+  /** It has read half of what the node may send it: pay() is to be asked with the tick. */
+  onHalfRead(watch: LocalWatch): void;
+  onClosed(): void;
+}
 
-type Watched = FromNode & { readonly kind: "watched" };
+/** Answers a call of next(); with a promise, as that promise does. */
+type Waiter = (result: IteratorResult<WatchBatch> | Promise<IteratorResult<WatchBatch>>) => void;
 
-export class LocalWatch implements Watch {
-  readonly #id: number;
-  readonly #tell: (message: ToNode) => void;
-  readonly #onClosed: (id: number) => void;
+export class LocalWatch implements Watch, WatchSink {
+  readonly id: number;
+  readonly creditBytes: number;
+  readonly #owner: WatchOwner;
   readonly #signal: AbortSignal | undefined;
-  readonly #queue: Watched[] = [];
-  /** Parts of a reset that is not whole yet. */
-  #parts: Watched[] = [];
-  /** Those who wait for a batch. One, unless next() is called again before it answered. */
-  readonly #waiting: (() => void)[] = [];
+  readonly #queue: WatchDelivery[] = [];
+  /** What a reset that is not whole yet holds so far, and at which revision. */
+  #resetKvs: KeyValue[] = [];
+  #resetRevision = 0;
+  /** Those who wait for a batch. One, unless next() is called again before it answered. Then the queue is empty. */
+  readonly #waiters: Waiter[] = [];
   /** Read, and not given back yet. */
-  #creditBytes = 0;
+  #readBytes = 0;
+  #isNoted = false;
+  #isHalfNoted = false;
   #registered: Revision | undefined;
   readonly #readyWaiters: { resolve(value: { readonly revision: Revision }): void; reject(error: EngineError): void }[] = [];
   #ended: EngineError | "closed" | undefined;
   #iterated = false;
 
-  readonly creditBytes: number;
-
   constructor(options: {
     readonly id: number;
     readonly creditBytes: number;
     readonly signal: AbortSignal | undefined;
-    tell(message: ToNode): void;
-    onClosed(id: number): void;
+    readonly owner: WatchOwner;
   }) {
-    this.#id = options.id;
+    this.id = options.id;
     this.creditBytes = options.creditBytes;
-    this.#tell = (message) => options.tell(message);
-    this.#onClosed = (id) => options.onClosed(id);
+    this.#owner = options.owner;
     this.#signal = options.signal;
     if (this.#signal !== undefined) {
       if (this.#signal.aborted) this.#onAbort();
@@ -72,7 +70,7 @@ export class LocalWatch implements Watch {
 
   requestProgress(): Promise<void> {
     if (this.#ended !== undefined) return Promise.reject(this.#endError());
-    this.#tell({ kind: "watchProgress", watch: this.#id });
+    this.#owner.requestProgress();
     return Promise.resolve();
   }
 
@@ -99,40 +97,62 @@ export class LocalWatch implements Watch {
     };
   }
 
-  async #next(): Promise<IteratorResult<WatchBatch>> {
-    for (;;) {
-      const watched = this.#queue.shift();
-      if (watched !== undefined) {
-        if (watched.what === "ended") {
-          this.#finish(
-            new EngineError("COMPACTED", `the history that the watch needs is gone: it begins after revision ${watched.compactRevision}`, {
-              compactRevision: watched.compactRevision,
-            }),
-          );
-          continue;
-        }
-        this.#creditBytes += watched.bytes.byteLength + BATCH_COST_BYTES;
-        if (this.#creditBytes >= this.creditBytes / CREDIT_STEPS) {
-          this.#tell({ kind: "watchCredit", watch: this.#id, bytes: this.#creditBytes });
-          this.#creditBytes = 0;
-        }
-        if (watched.what === "reset") {
-          // A part of another revision: the reset began anew, and what came before is void.
-          if (this.#parts[0]?.revision !== watched.revision) this.#parts = [];
-          this.#parts.push(watched);
-          if (watched.more) continue;
-          const parts = this.#parts;
-          this.#parts = [];
-          return { done: false, value: decodeReset(parts, watched) };
-        }
-        return { done: false, value: decodeBatch(watched) };
-      }
-      if (this.#ended === "closed") return { done: true, value: undefined };
-      if (this.#ended !== undefined) throw this.#endError();
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve);
-      });
+  #next(): Promise<IteratorResult<WatchBatch>> {
+    for (let delivery = this.#queue.shift(); delivery !== undefined; delivery = this.#queue.shift()) {
+      const batch = this.#read(delivery);
+      if (batch !== undefined) return Promise.resolve({ done: false, value: batch });
     }
+    if (this.#ended === "closed") return Promise.resolve({ done: true, value: undefined });
+    if (this.#ended !== undefined) return Promise.reject(this.#endError());
+    return new Promise((resolve) => {
+      this.#waiters.push(resolve);
+    });
+  }
+
+  /** What the reader gets of it; undefined for a part of a reset whose end is to come, and for an end. */
+  #read(delivery: WatchDelivery): WatchBatch | undefined {
+    const { watched, creditBytes } = delivery;
+    if (watched.what === "ended") {
+      const { compactRevision } = watched;
+      this.#finish(
+        new EngineError("COMPACTED", `the history that the watch needs is gone: it begins at revision ${compactRevision}`, {
+          compactRevision,
+        }),
+      );
+      return undefined;
+    }
+    this.#giveBack(creditBytes);
+    if (watched.what !== "reset") return delivery.batch();
+    const { revision, reason, more } = watched;
+    // A part of another revision: the reset began anew, and what came before is void.
+    if (this.#resetRevision !== revision) this.#resetKvs = [];
+    this.#resetRevision = revision;
+    for (const kv of delivery.kvs()) this.#resetKvs.push(createKeyValue(kv));
+    if (more) return undefined;
+    const kvs = this.#resetKvs;
+    this.#resetKvs = [];
+    this.#resetRevision = 0;
+    return { kind: "reset", revision, kvs, reason: reason ?? "compacted" };
+  }
+
+  #giveBack(bytes: number): void {
+    this.#readBytes += bytes;
+    if (!this.#isNoted) {
+      this.#isNoted = true;
+      this.#owner.onRead(this);
+    }
+    if (this.#isHalfNoted || 2 * this.#readBytes < this.creditBytes) return;
+    this.#isHalfNoted = true;
+    this.#owner.onHalfRead(this);
+  }
+
+  /** What was read since it was asked last, to be given back to the node. `isLast`: what is read from now on is to be noted anew. */
+  pay(isLast: boolean): number {
+    const bytes = this.#readBytes;
+    this.#readBytes = 0;
+    this.#isHalfNoted = false;
+    if (isLast) this.#isNoted = false;
+    return bytes;
   }
 
   #endError(): EngineError {
@@ -148,10 +168,22 @@ export class LocalWatch implements Watch {
     this.end(fromWire(error));
   }
 
-  onWatched(watched: Watched): void {
+  onDelivery(delivery: WatchDelivery): void {
     if (this.#ended !== undefined) return;
-    this.#queue.push(watched);
-    this.#wakeUp();
+    if (this.#waiters.length > 0) {
+      const batch = this.#read(delivery);
+      // What was read may have been the end, which has answered all of them.
+      if (batch !== undefined) this.#waiters.shift()?.({ done: false, value: batch });
+      return;
+    }
+    const last = this.#queue.at(-1);
+    if (delivery.watched.what === "progress" && last?.watched.what === "progress") {
+      // The later one says all that the earlier did: what nobody reads does not pile up.
+      this.#giveBack(last.creditBytes);
+      this.#queue[this.#queue.length - 1] = delivery;
+      return;
+    }
+    this.#queue.push(delivery);
   }
 
   /** What was received is still delivered; then the reader meets the error. Aborting drops it. */
@@ -164,67 +196,8 @@ export class LocalWatch implements Watch {
     if (this.#ended !== undefined) return;
     this.#ended = how;
     if (this.#signal !== undefined) forgetAbort(this.#signal, this.#onAbort);
-    this.#tell({ kind: "unwatch", watch: this.#id });
-    this.#onClosed(this.#id);
+    this.#owner.onClosed();
     for (const { reject } of this.#readyWaiters.splice(0)) reject(this.#endError());
-    this.#wakeUp();
-  }
-
-  #wakeUp(): void {
-    for (const wake of this.#waiting.splice(0)) wake();
-  }
-}
-
-function decodeReset(parts: readonly Watched[], { revision, reason }: Watched): WatchBatch {
-  const kvs = [];
-  for (const { bytes, count } of parts) {
-    let offset = 0;
-    for (let i = 0; i < count; i++) {
-      const kv = decodeKv(bytes, offset);
-      offset = kv.next;
-      kvs.push(createKeyValue(kv));
-    }
-  }
-  return { kind: "reset", revision, kvs, reason: reason ?? "compacted" };
-}
-
-function decodeBatch({ what, bytes, count, revision }: Watched): WatchBatch {
-  if (what === "progress") return { kind: "progress", revision };
-  let offset = 0;
-  const events: WatchEvent[] = [];
-  for (let i = 0; i < count; i++) {
-    const event = decodeWatchEvent(bytes, offset);
-    offset = event.next;
-    const prevKv = event.prevKv === undefined ? undefined : createKeyValue(event.prevKv);
-    if (event.kind === "put") events.push({ kind: "put", kv: createKeyValue(event.kv), created: event.created, prevKv });
-    else events.push(new Deletion(event.kv.key, event.cause, prevKv));
-  }
-  return { kind: "events", revision, events };
-}
-
-class Deletion {
-  readonly kind = "delete";
-  readonly cause: "request" | "expiry" | "revocation" | undefined;
-  readonly prevKv: ReturnType<typeof createKeyValue> | undefined;
-  #key: Uint8Array;
-
-  constructor(
-    key: Uint8Array,
-    cause: "request" | "expiry" | "revocation" | undefined,
-    prevKv: ReturnType<typeof createKeyValue> | undefined,
-  ) {
-    this.#key = key;
-    this.cause = cause;
-    this.prevKv = prevKv;
-  }
-
-  get keyBytes(): Bytes {
-    const key = new Uint8Array(this.#key);
-    this.#key = key;
-    return key;
-  }
-
-  get key(): string {
-    return decodeText(this.#key, "key");
+    for (const answer of this.#waiters.splice(0)) answer(how === "closed" ? { done: true, value: undefined } : Promise.reject(how));
   }
 }

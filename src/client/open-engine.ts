@@ -6,7 +6,8 @@ import { openInlineNode } from "../node/inline-port.ts";
 import type { NodeOptions } from "../node/node-options.ts";
 import { createEnvironment } from "../node/real-environment.ts";
 import { openNodeThread } from "../node/thread-port.ts";
-import { openLocalEngine, type Engine } from "./engine.ts";
+import type { Engine } from "./engine.ts";
+import { openLocalEngine } from "./local-engine.ts";
 import { resolveOptions, type EngineOptions } from "./engine-options.ts";
 
 /**
@@ -27,7 +28,8 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
   return openLocalEngine(openThread(node, workerUrl), clock, settings);
 }
 
-function openThread(node: NodeOptions, workerUrl: URL | undefined): NodePort {
+/** A node in a thread of its own. Throws INVALID_ARGUMENT where none can be started. */
+export function openThread(node: NodeOptions, workerUrl: URL | undefined): NodePort {
   try {
     return openNodeThread(node, workerUrl);
   } catch (cause) {

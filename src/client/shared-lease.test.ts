@@ -15,7 +15,7 @@ import {
   type NodeStatus,
   type ToNode,
 } from "../node/boundary.ts";
-import { openLocalEngine } from "./engine.ts";
+import { openLocalEngine } from "./local-engine.ts";
 import { resolveOptions } from "./engine-options.ts";
 
 const status: NodeStatus = {
@@ -30,6 +30,7 @@ const status: NodeStatus = {
   members: { members: [], leader: "00000000000000aa", index: 1 },
   durable: true,
   listening: undefined,
+  peerAddress: undefined,
 };
 
 const WALL = 1_700_000_000_000;

@@ -3,23 +3,26 @@
  * on meanwhile. Entries that have left memory come back from the disk.
  */
 import { BATCH_HEADER_BYTES, BATCH_VERSION, readBatchHeader, type BatchHeader } from "../core/batch.ts";
-import type { KvMachine } from "../core/kv/machine.ts";
 import { entryPayload, type Entry } from "../core/raft/entry.ts";
 import type { Raft } from "../core/raft/raft.ts";
 import type { Storage } from "../storage/storage.ts";
 import { assert, EngineError } from "../errors.ts";
+import type { ReplicatedState } from "./replicated-state.ts";
 
 /** Records of one slice of apply: about a millisecond. */
 const SLICE_RECORDS = 1_000;
 /** One turn applies for about this long, so that heartbeats are never late. */
 const TURN_MS_MAX = 5;
 const READ_BYTES_MAX: number = 4 << 20;
+const NO_ENTRIES: readonly Entry[] = [];
 
 export interface ApplierOptions {
   readonly raft: Raft;
   readonly storage: Storage;
-  readonly machine: KvMachine;
+  readonly state: ReplicatedState;
   now(): number;
+  /** What one turn applies at most. */
+  readonly turnRecordsMax?: number | undefined;
   /** Called before the first entry of a later term than any before is applied. */
   onTerm(term: number): void;
   /** Whether this node's callers wait for the results. */
@@ -32,7 +35,9 @@ export interface ApplierOptions {
 
 export class Applier {
   readonly #options: ApplierOptions;
-  #machine: KvMachine;
+  readonly #state: ReplicatedState;
+  /** Counts what took the state's place: what was read for the one before is of no use. */
+  #replaced = 0;
   /** The entry that is being applied. */
   #current: { readonly entry: Entry; readonly wanted: BatchHeader | undefined } | undefined;
   #term = 0;
@@ -42,7 +47,7 @@ export class Applier {
 
   constructor(options: ApplierOptions) {
     this.#options = options;
-    this.#machine = options.machine;
+    this.#state = options.state;
   }
 
   /** Between two entries: when a snapshot may begin. */
@@ -51,8 +56,8 @@ export class Applier {
   }
 
   /** A snapshot took the state's place. */
-  replace(machine: KvMachine): void {
-    this.#machine = machine;
+  onStateReplaced(): void {
+    this.#replaced++;
     this.#current = undefined;
     this.#block = [];
     this.#at = 0;
@@ -61,17 +66,26 @@ export class Applier {
   /** Applies for about a turn. True if more could be applied at once. */
   run(): boolean {
     const { raft, now } = this.#options;
+    if (!this.#state.isReady) return false;
     const until = now() + TURN_MS_MAX;
+    let left = this.#options.turnRecordsMax ?? Number.POSITIVE_INFINITY;
     for (;;) {
       if (this.#current !== undefined) {
-        if (!this.#machine.step(SLICE_RECORDS)) {
+        if (left <= 0) return true;
+        const slice = Math.min(SLICE_RECORDS, left);
+        left -= slice;
+        if (!this.#state.step(slice)) {
           if (now() >= until) return true;
           continue;
         }
         this.#finish(this.#current);
       }
-      const next = this.#machine.appliedIndex + 1;
-      if (next > raft.commitIndex) return false;
+      const next = this.#state.appliedIndex + 1;
+      if (next > raft.commitIndex) {
+        // What was applied is not kept in memory from here.
+        this.#block = NO_ENTRIES;
+        return false;
+      }
       const entry = this.#peek(next);
       if (entry === undefined) return false;
       if (now() >= until) return true;
@@ -96,13 +110,14 @@ export class Applier {
       });
     }
     const wanted = header !== undefined && this.#options.wants(header) ? header : undefined;
-    this.#machine.begin(
+    this.#state.begin(
       {
         index: entry.index,
         term: entry.term,
         clockMs: entry.clockMs,
         commands: header === undefined ? undefined : payload.subarray(BATCH_HEADER_BYTES),
         count: header?.commands ?? 0,
+        session: header?.session,
       },
       wanted !== undefined,
     );
@@ -111,8 +126,8 @@ export class Applier {
 
   #finish({ entry, wanted }: { readonly entry: Entry; readonly wanted: BatchHeader | undefined }): void {
     this.#current = undefined;
-    assert(this.#machine.appliedIndex === entry.index, "the state machine has applied the entry that it was given");
-    if (wanted !== undefined) this.#options.onResults(wanted, this.#machine.results());
+    assert(this.#state.appliedIndex === entry.index, "the state machine has applied the entry that it was given");
+    if (wanted !== undefined) this.#options.onResults(wanted, this.#state.results());
     if (entry.kind === "configuration") this.#options.onConfiguration();
     this.#options.raft.onApplied(entry.index);
   }
@@ -132,11 +147,11 @@ export class Applier {
     if (this.#reading) return;
     this.#reading = true;
     const { raft, storage } = this.#options;
-    const machine = this.#machine;
+    const replaced = this.#replaced;
     storage.read({ from, through: raft.commitIndex, bytesMax: READ_BYTES_MAX }).then(
       (entries) => {
         this.#reading = false;
-        if (machine === this.#machine) {
+        if (replaced === this.#replaced) {
           this.#block = entries;
           this.#at = 0;
         }

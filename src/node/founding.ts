@@ -8,12 +8,14 @@
  *   4. The founder, having been accepted by all, records that the cluster is active, and says so; so does any active member when asked.
  *
  * All must be up once, here, and never again. A founder that was wiped later finds members with a cluster and is refused by them.
+ *
+ * A cluster that begins with a backup is founded likewise: each member has restored it, and the cluster's id tells which one it was.
  */
 import type { MemberId, MemberRecord } from "../core/raft/configuration.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import { asEngineError, EngineError } from "../errors.ts";
 import type { Clock, Timer } from "../host/clock.ts";
-import { bootstrapMemberId, type Identity } from "./identity.ts";
+import { bootstrapMemberId, type Identity, type RestoredBackup } from "./identity.ts";
 import { decodeFounding, encodeFounding, type FoundingFrame } from "./peer-frames.ts";
 
 export interface FoundingOptions {
@@ -27,6 +29,19 @@ export interface FoundingOptions {
   onRefused(error: EngineError): void;
 }
 
+/** Members that a cluster may be founded with. */
+export const FOUNDING_LIST_MAX = 64;
+/** Of the text of a founding list. */
+const LIST_LENGTH_MAX = 400;
+
+/** The founding list as a text for people, cut where it is long. */
+export function foundingList(identity: Identity): string {
+  const text = foundingMembers(identity)
+    .map(({ name, address }) => `${name}=${address}`)
+    .join(", ");
+  return text.length > LIST_LENGTH_MAX ? `${text.slice(0, LIST_LENGTH_MAX)}...` : text;
+}
+
 /** The founding list as members, sorted by name; the first is the founder. */
 export function foundingMembers(identity: Identity): readonly { readonly id: MemberId; readonly name: string; readonly address: string }[] {
   return Object.entries(identity.bootstrap ?? {})
@@ -34,19 +49,20 @@ export function foundingMembers(identity: Identity): readonly { readonly id: Mem
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** The beginning of a log: nothing in it, and who takes part. */
-export function foundingMeta(members: readonly MemberRecord[]): SnapshotMeta {
+/** The beginning of a log: nothing in it but a backup, if it begins with one, and who takes part. */
+export function foundingMeta(members: readonly MemberRecord[], restored?: RestoredBackup): SnapshotMeta {
   const sorted = [...members].sort((a, b) => (a.id < b.id ? -1 : 1));
   return {
-    lastIncludedIndex: 1,
+    lastIncludedIndex: restored?.index ?? 1,
     lastIncludedTerm: 1,
-    clockMs: 0,
+    clockMs: restored?.clockMs ?? 0,
     configuration: { incoming: sorted.map(({ id }) => id), outgoing: [], learners: [], learnersNext: [], members: sorted },
   };
 }
 
 function fingerprint(meta: SnapshotMeta): string {
-  return meta.configuration.members.map(({ id, incarnation }) => `${id}:${incarnation}`).join(" ");
+  const { lastIncludedIndex, clockMs, configuration } = meta;
+  return `${lastIncludedIndex} ${clockMs} ${configuration.members.map(({ id, incarnation }) => `${id}:${incarnation}`).join(" ")}`;
 }
 
 export class Founding {
@@ -129,6 +145,7 @@ export class Founding {
         incarnation: id === memberId ? incarnation : this.#heard.get(id)!,
         promotable: false,
       })),
+      this.#identity.restored,
     );
     if (founding !== undefined && fingerprint(founding) === fingerprint(next)) return;
     this.#accepted.clear();
@@ -144,6 +161,9 @@ export class Founding {
     const own = founding.configuration.members.find(({ id }) => id === memberId);
     // Meant for the one that had this name before its disk was wiped: the founder hears of ours and begins again.
     if (own?.incarnation !== incarnation) return;
+    // Cannot be while the cluster's id tells which backup all begin with; where it were so, the states would differ.
+    const { restored } = this.#identity;
+    if (founding.lastIncludedIndex !== (restored?.index ?? 1) || founding.clockMs !== (restored?.clockMs ?? 0)) return;
     const accept = (): void => this.#options.send(from, encodeFounding({ step: "accepted", founding }));
     if (this.#identity.founding !== undefined && fingerprint(this.#identity.founding) === fingerprint(founding)) accept();
     else this.#save({ ...this.#identity, phase: "pending", founding }, accept);

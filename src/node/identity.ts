@@ -21,6 +21,20 @@ export interface Identity {
   readonly phase: "founding" | "pending" | "active";
   /** The founding configuration, once it is known. */
   readonly founding: SnapshotMeta | undefined;
+  /** What the log is of: a user's own state machine, or, if undefined, the key-value data. */
+  readonly state?: "user" | undefined;
+  /** The backup that the cluster begins with; undefined for one that began with nothing. */
+  readonly restored?: RestoredBackup | undefined;
+}
+
+/** A backup as all members know it that begin with it. */
+export interface RestoredBackup {
+  /** Of its bytes, and of what was changed of them. */
+  readonly digest: string;
+  /** Where the log begins: at the last entry that the backup holds, so that what is named by entries is not named twice. */
+  readonly index: number;
+  /** The lease clock goes on from here. */
+  readonly clockMs: number;
 }
 
 const IDENTITY_VERSION = 1;
@@ -40,8 +54,9 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
       supported: String(IDENTITY_VERSION),
     });
   }
-  const { memberId, name, clusterId, incarnation, bootstrap, phase, founding } = value;
-  return { memberId, name, clusterId, incarnation, bootstrap, phase, founding };
+  const { memberId, name, clusterId, incarnation, bootstrap, phase, founding, state, restored } = value;
+  const identity = { memberId, name, clusterId, incarnation, bootstrap, phase, founding };
+  return { ...identity, ...(state === undefined ? {} : { state }), ...(restored === undefined ? {} : { restored }) };
 }
 
 /** 64 bits of FNV-1a as 16 hex digits: names become ids that every member computes alike. */
@@ -55,10 +70,17 @@ export function hashId(text: string): string {
   return hex.padStart(16, "0");
 }
 
-/** The cluster's id follows from its founding list, so that members find out before anything else whether they mean the same cluster. */
-export function bootstrapClusterId(bootstrap: Readonly<Record<string, string>>): string {
+/**
+ * The cluster's id follows from its founding list, from what it replicates and from the backup that it begins with, so that members find out before
+ * anything else whether they mean the same cluster.
+ */
+export function bootstrapClusterId(
+  bootstrap: Readonly<Record<string, string>>,
+  { state, restored }: { readonly state?: "user" | undefined; readonly restored?: RestoredBackup | undefined } = {},
+): string {
   const lines = Object.entries(bootstrap).map(([name, address]) => `${name}=${address}`);
-  return hashId(`cluster\n${lines.sort().join("\n")}`);
+  const kind = state === "user" ? "state machine" : restored === undefined ? "cluster" : `restored ${restored.digest}`;
+  return hashId(`${kind}\n${lines.sort().join("\n")}`);
 }
 
 export function bootstrapMemberId(clusterId: string, name: string): string {
@@ -66,20 +88,39 @@ export function bootstrapMemberId(clusterId: string, name: string): string {
 }
 
 export function newIdentity(
-  options: { readonly name: string; readonly bootstrap: Readonly<Record<string, string>> | undefined },
+  options: {
+    readonly name: string;
+    readonly bootstrap: Readonly<Record<string, string>> | undefined;
+    readonly state?: "user" | undefined;
+    readonly restored?: RestoredBackup | undefined;
+  },
   random: Random,
 ): Identity {
-  const { name, bootstrap } = options;
-  const clusterId = bootstrap === undefined ? randomId(random) : bootstrapClusterId(bootstrap);
+  const { name, bootstrap, state, restored } = options;
+  const clusterId = bootstrap === undefined ? randomId(random) : bootstrapClusterId(bootstrap, { state, restored });
   const memberId = bootstrap === undefined ? randomId(random) : bootstrapMemberId(clusterId, name);
-  return { memberId, name, clusterId, incarnation: randomId(random), bootstrap, phase: "founding", founding: undefined };
+  const kind = { ...(state === undefined ? {} : { state }), ...(restored === undefined ? {} : { restored }) };
+  return { memberId, name, clusterId, incarnation: randomId(random), bootstrap, phase: "founding", founding: undefined, ...kind };
 }
 
 /** The directory's identity against what the caller now says. A name may be given again or left out; it may not change. */
 export function checkIdentity(
   identity: Identity,
-  options: { readonly name: string | undefined; readonly bootstrap: Readonly<Record<string, string>> | undefined },
+  options: {
+    readonly name: string | undefined;
+    readonly bootstrap: Readonly<Record<string, string>> | undefined;
+    readonly state?: "user" | undefined;
+  },
 ): void {
+  if (options.state !== identity.state) {
+    const kinds = { user: "a state machine of your own (d-engine/raft)", data: "key-value data (Engine.open)" };
+    const found = kinds[identity.state ?? "data"];
+    throw new EngineError("INCOMPATIBLE", `the data directory holds the log of ${found}: open it as that, or choose another directory`, {
+      what: "state machine",
+      found,
+      supported: kinds[options.state ?? "data"],
+    });
+  }
   if (options.name !== undefined && options.name !== identity.name) {
     throw new EngineError(
       "INCOMPATIBLE",
@@ -88,7 +129,7 @@ export function checkIdentity(
     );
   }
   if (options.bootstrap !== undefined) {
-    const asked = bootstrapClusterId(options.bootstrap);
+    const asked = bootstrapClusterId(options.bootstrap, { state: options.state, restored: identity.restored });
     if (identity.bootstrap !== undefined && asked !== identity.clusterId) {
       throw new EngineError(
         "INCOMPATIBLE",

@@ -5,7 +5,7 @@ import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { openLocalEngine, type LocalEngine } from "../client/engine.ts";
+import { openLocalEngine, type LocalEngine } from "../client/local-engine.ts";
 import { resolveOptions } from "../client/engine-options.ts";
 import { createNodeClock } from "../host/node-clock.ts";
 import { Engine, EngineError } from "../index.ts";

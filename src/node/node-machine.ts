@@ -11,10 +11,13 @@ import type { SnapshotFile, Storage } from "../storage/storage.ts";
 import type { NodeOptions } from "./node-options.ts";
 import { SNAPSHOT_SLICE_BYTES } from "./snapshot-maker.ts";
 import type { StateRestoring } from "./snapshot-transfer.ts";
+import { loadStoredState, usesStore, type StoredSoFar } from "./stored-state.ts";
 
 export interface NodeMachine {
   readonly kv: KvMachine;
   readonly table: PackedTable;
+  /** Of what the record store holds, where the machine was built from one that is written on. */
+  readonly stored?: StoredSoFar;
 }
 
 function newTable(random: Random): PackedTable {
@@ -22,10 +25,10 @@ function newTable(random: Random): PackedTable {
 }
 
 /** An empty state, as of the founding of its cluster. */
-export function createMachine(options: NodeOptions, random: Random): NodeMachine {
+export function createMachine(random: Random): NodeMachine {
   const table = newTable(random);
-  const history = { revisionsMax: options.historyRevisionsMax, bytesMax: options.historyBytesMax };
-  const kv = new KvMachine({ table, history, applied: { index: 1, term: 1, clockMs: 0 } });
+  // With the bounds that every member begins with: a leader's own come through the log.
+  const kv = new KvMachine({ table, applied: { index: 1, term: 1, clockMs: 0 } });
   return { kv, table };
 }
 
@@ -35,9 +38,17 @@ export async function restoreMachine(
   options: NodeOptions,
   random: Random,
   log: RecoveredLog | undefined,
+  onProgress: (done: number) => void,
 ): Promise<NodeMachine> {
+  const { store } = storage;
+  if (store !== undefined) {
+    const { machine, stored } = await loadStoredState(store, random, onProgress);
+    if (usesStore(options) && store.file.startsWith("module-") === (typeof options.store === "object")) return { ...machine, stored };
+    stored.pin.release();
+    return machine;
+  }
   const file = log === undefined ? undefined : storage.openSnapshot();
-  if (file === undefined) return createMachine(options, random);
+  if (file === undefined) return createMachine(random);
   try {
     const restoring = new MachineRestoring(random);
     let offset = 0;

@@ -6,39 +6,37 @@
  *          -> majority durable -> commit -> apply -> answer
  *
  * The order within a turn is part of its safety: the clock is read after the input was gathered, never before, or a pause between the
- * two would serve a lease read that arrived when the lease had passed.
+ * two would serve a lease read that arrived when the lease had passed. What Raft asks for is done in raft-output.ts, what callers ask of
+ * the data in the state (replicated-state.ts), what concerns other members in membership.ts.
  */
-import type { SharedTableGrowth } from "../core/kv/shared-reader.ts";
 import type { MemberId } from "../core/raft/configuration.ts";
-import type { Message } from "../core/raft/message.ts";
+import type { SnapshotMeta } from "../core/raft/message.ts";
 import { Raft } from "../core/raft/raft.ts";
-import type { Ready, RecoveredLog, Role, Vote } from "../core/raft/ready.ts";
-import { ENTRY_HEADER_BYTES } from "../core/raft/entry.ts";
-import { asEngineError, EngineError, toWire } from "../errors.ts";
-import type { Timer } from "../host/clock.ts";
+import type { RecoveredLog } from "../core/raft/ready.ts";
+import { asEngineError, toWire, type EngineError } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
-import { decodeMessage, encodeMessage } from "../transport/message-codec.ts";
-import type { Hello, Lane, Transport } from "../transport/transport.ts";
+import { decodeMessage } from "../transport/message-codec.ts";
+import type { Transport } from "../transport/transport.ts";
 import { Applier } from "./applier.ts";
-import {
-  SHARED_APPLIED_INDEX,
-  SHARED_COMMIT_INDEX,
-  SHARED_LEASE_UNTIL,
-  SHARED_OPEN,
-  SHARED_WALL_OFFSET,
-  type CallId,
-  type FromNode,
-  type MembersState,
-  type NodeState,
-  type NodeStatus,
-  type ToNode,
-} from "./boundary.ts";
+import type { CallId, FromNode, ToNode } from "./boundary.ts";
+import { answeredCall, closeWithin, endError } from "./ending.ts";
 import type { Environment } from "./environment.ts";
-import { answerFounding, Founding, foundingMembers } from "./founding.ts";
+import { answerFounding, Founding } from "./founding.ts";
 import { encodeIdentity, type Identity } from "./identity.ts";
+import { Inbox, type Frame } from "./inbox.ts";
+import { inspect } from "./inspection.ts";
+import { Joining } from "./joining.ts";
+import { LeaderDuties } from "./leader-duties.ts";
+import { FRAME_ANNOUNCE, FRAME_MOVE_LEADER, FRAME_MOVE_LEADER_ANSWER } from "./cluster-frames.ts";
+import { LeaderMoves } from "./leader-moves.ts";
+import { MemberAddresses } from "./member-addresses.ts";
+import { Membership } from "./membership.ts";
+import type { NodeContext, Phase } from "./node-context.ts";
 import type { NodeOptions } from "./node-options.ts";
+import { openState, type OpenedState } from "./open-state.ts";
+import { createOpeningReport } from "./opening-report.ts";
+import { StatusReport } from "./node-status.ts";
 import {
-  decodeSnapshotBegin,
   FRAME_FORWARD,
   FRAME_FORWARD_ACK,
   FRAME_FOUNDING,
@@ -46,54 +44,19 @@ import {
   FRAME_SNAPSHOT_BEGIN,
   FRAME_SNAPSHOT_CHUNK,
 } from "./peer-frames.ts";
-import { foundLog, recoverMember } from "./recovery.ts";
+import { NodeSession } from "./node-session.ts";
+import { OwnWrites, type OwnWrite } from "./own-writes.ts";
 import { Proposals } from "./proposals.ts";
-import { Ranges } from "./ranges.ts";
+import { RaftOutput } from "./raft-output.ts";
 import { Reads } from "./reads.ts";
-import { MachineRestoring, restoreMachine, type NodeMachine } from "./node-machine.ts";
-import { SnapshotMaker } from "./snapshot-maker.ts";
-import { SnapshotReceiver, SnapshotSender } from "./snapshot-transfer.ts";
-import { Watching } from "./watching.ts";
-
-export const PROTOCOL_VERSION = 1;
-export const FEATURE_LEVEL = 1;
-
-/** Inputs taken by one turn; the rest waits for the next. */
-const TURN_INPUTS_MAX = 10_000;
-const MAINTAIN_RECORDS = 1_000;
-/** Clocks that part by more than this: the machine was suspended, or one of them was set. */
-const SUSPENSION_MS = 50;
-const URGENT: ReadonlySet<Message["kind"]> = new Set<Message["kind"]>([
-  "RequestVote",
-  "RequestVoteReply",
-  "Heartbeat",
-  "HeartbeatReply",
-  "ReadIndex",
-  "ReadIndexReply",
-  "TimeoutNow",
-  "AppendEntriesReply",
-]);
-
-interface Frame {
-  readonly from: MemberId;
-  readonly lane: Lane;
-  readonly bytes: Uint8Array;
-}
-
-type Phase = "open" | "closing" | "failed" | "closed";
-
-/** What the status that was told last was made of. */
-interface Told {
-  readonly phase: Phase | undefined;
-  readonly removed: boolean;
-  readonly started: boolean;
-  readonly role: Role;
-  readonly term: number | undefined;
-  readonly leader: MemberId | undefined;
-  readonly inTerm: boolean;
-  readonly configurationIndex: number;
-  readonly isCommitted: boolean;
-}
+import { foundLog, recoverMember } from "./recovery.ts";
+import { FullDisk } from "./full-disk.ts";
+import { LeaderRelief } from "./leader-relief.ts";
+import { Space } from "./space.ts";
+import type { ReadCall, ReplicatedState, StateHost } from "./replicated-state.ts";
+import type { StateRestoring } from "./snapshot-transfer.ts";
+import { Snapshots } from "./snapshots.ts";
+import { TurnTimer } from "./turn-timer.ts";
 
 /** A node without its thread: what the worker, the inline engine and the simulator run. */
 export class Node {
@@ -101,121 +64,177 @@ export class Node {
   readonly #options: NodeOptions;
   readonly #storage: Storage;
   readonly #deliver: (messages: readonly FromNode[]) => void;
-  readonly #bootId: number;
+  readonly #context: NodeContext;
+  readonly #state: ReplicatedState;
   #identity: Identity;
-  #machine: NodeMachine;
   #transport: Transport | undefined;
   #founding: Founding | undefined;
   #raft: Raft | undefined;
   #applier: Applier | undefined;
   readonly #proposals: Proposals;
+  readonly #ownWrites = new OwnWrites();
   readonly #reads: Reads;
-  readonly #watching: Watching;
-  #maker: SnapshotMaker | undefined;
-  readonly #senders = new Map<MemberId, SnapshotSender>();
-  #receiver: SnapshotReceiver<MachineRestoring> | undefined;
-  #nextTransfer = 1;
-  readonly #ranges: Ranges;
-
-  /** By member, as its last hello said. */
-  readonly #stickinessMs = new Map<MemberId, number>();
+  readonly #snapshots: Snapshots;
+  readonly #output: RaftOutput;
+  readonly #membership: Membership;
+  readonly #addresses: MemberAddresses;
+  readonly #moves: LeaderMoves;
+  readonly #joining: Joining;
+  readonly #duties: LeaderDuties;
+  readonly #status: StatusReport;
+  readonly #space: Space;
+  readonly #fullDisk: FullDisk;
+  readonly #relief: LeaderRelief;
 
   /** This opening has applied what was committed when it came to know a leader's term. */
   #caughtUp = false;
-  #earlyWatches: (ToNode & { readonly kind: "watch" })[] = [];
 
-  #frames: Frame[] = [];
-  #calls: ToNode[] = [];
-  /** The calls of this turn, and how many of them have been taken up: where a turn breaks off the rest is still told. */
-  #turnCalls: readonly ToNode[] = [];
-  #turnCallsTaken = 0;
-  #persisted: {
-    readonly vote: Vote | undefined;
-    readonly last: { readonly index: number; readonly term: number } | undefined;
-    readonly messages: readonly Message[];
-  }[] = [];
-  #persisting = 0;
-  #heldMessages: Message[] = [];
+  readonly #inbox = new Inbox();
   #unreachable: MemberId[] = [];
   #reachable: MemberId[] = [];
   #outbox: FromNode[] = [];
   #scheduled = false;
-  #timer: Timer | undefined;
-  #timerAt = Number.POSITIVE_INFINITY;
+  readonly #timer: TurnTimer;
   #expireAt = Number.POSITIVE_INFINITY;
-  #dueProposed = 0;
-  #addressProposed = false;
   #phase: Phase = "open";
   #failure: EngineError | undefined;
-  #removed = false;
   #closeBy = 0;
-  #told: Told = {
-    phase: undefined,
-    removed: false,
-    started: false,
-    role: "follower",
-    term: undefined,
-    leader: undefined,
-    inTerm: false,
-    configurationIndex: 0,
-    isCommitted: false,
-  };
-  #status: NodeStatus | undefined;
-  #configurationKey = -1;
-  #members: MembersState = { members: [], leader: undefined, index: 0 };
   #turnNow = 0;
-  #wallOffset = Number.NaN;
 
   private constructor(parts: {
     readonly environment: Environment;
     readonly options: NodeOptions;
     readonly storage: Storage;
     readonly identity: Identity;
-    readonly machine: NodeMachine;
+    readonly createState: (host: StateHost) => ReplicatedState;
     readonly deliver: (messages: readonly FromNode[]) => void;
   }) {
-    const { environment, options, storage, identity, machine } = parts;
+    const { environment, options, storage, identity } = parts;
     this.#environment = environment;
     this.#options = options;
     this.#storage = storage;
     this.#identity = identity;
-    this.#machine = machine;
     this.#deliver = parts.deliver;
-    this.#bootId = environment.random.uint32();
-    const post = (message: FromNode): void => {
-      this.#outbox.push(message);
+    this.#timer = new TurnTimer(environment.clock, () => this.#wake());
+    this.#context = this.#createContext(environment.random.uint32());
+    const { bootId, post, send } = this.#context;
+    const fail = (call: CallId, error: EngineError): void => {
+      if (!this.#ownWrites.failed(call, error)) post({ kind: "failed", call, error: toWire(error) });
     };
-    const fail = (call: CallId, error: EngineError): void => post({ kind: "failed", call, error: toWire(error) });
+    this.#state = parts.createState({
+      post,
+      read: (call, now, serve) => this.#addRead(call, now, serve),
+      write: (write) => this.#writeOwn(write),
+      leaseClock: () => this.#raft?.leaseClock() ?? this.#state.clockMs,
+      log: (level, message, fields) => post({ kind: "log", level, message, fields }),
+      wake: () => this.#wake(),
+      fail: (error) => this.#fail(error),
+    });
+    this.#space = new Space(this.#context);
     this.#proposals = new Proposals({
       memberId: identity.memberId,
-      bootId: this.#bootId,
+      bootId,
       resendMs: options.electionTimeoutMs / 2,
-      send: (to, lane, frame) => this.#transport?.send(to, lane, frame) ?? false,
+      pendingBytesMax: options.pendingBytesMax,
+      space: this.#space,
+      session:
+        this.#state.kv === undefined ? undefined : new NodeSession({ now: () => this.#turnNow, write: (write) => this.#writeOwn(write) }),
+      send,
       fail,
     });
     this.#reads = new Reads({
-      applied: () => ({ index: this.#machine.kv.appliedIndex, revision: this.#machine.kv.revision }),
+      applied: () => ({ index: this.#state.appliedIndex, revision: this.#state.revision }),
       fail,
       retryMs: Math.max(1, options.heartbeatMs / 2),
+      wallNow: () => environment.clock.wallNow(),
     });
-    this.#watching = new Watching(machine.kv, post);
-    this.#ranges = new Ranges(machine.kv, post);
-    environment.observe?.(() => ({ raft: this.#raft, machine: this.#machine.kv }));
+    this.#snapshots = new Snapshots({ context: this.#context, install: (restored, meta) => this.#install(restored, meta) });
+    this.#output = new RaftOutput({ context: this.#context, reads: this.#reads, snapshots: this.#snapshots });
+    this.#joining = new Joining(this.#context);
+    this.#membership = new Membership(this.#context, this.#joining);
+    this.#addresses = new MemberAddresses(this.#context);
+    this.#moves = new LeaderMoves(this.#context);
+    this.#duties = new LeaderDuties(this.#context, this.#membership);
+    this.#status = new StatusReport(this.#context, this.#space);
+    this.#fullDisk = new FullDisk(this.#context);
+    this.#relief = new LeaderRelief(this.#context, this.#output);
+  }
+
+  /** What the parts see: this node as it is when they look. */
+  #createContext(bootId: number): NodeContext {
+    // oxlint-disable-next-line no-this-alias, typescript/no-this-alias -- the getters below have a `this` of their own
+    const node = this;
+    return {
+      environment: node.#environment,
+      options: node.#options,
+      storage: node.#storage,
+      bootId,
+      get state() {
+        return node.#state;
+      },
+      get identity() {
+        return node.#identity;
+      },
+      get phase() {
+        return node.#phase;
+      },
+      get failure() {
+        return node.#failure;
+      },
+      get raft() {
+        return node.#raft;
+      },
+      get transport() {
+        return node.#transport;
+      },
+      post: (message) => {
+        node.#outbox.push(message);
+      },
+      send: (to, lane, frame) => node.#transport?.send(to, lane, frame) ?? false,
+      wake: () => node.#wake(),
+      later: (run) => node.#later(run),
+      fail: (error) => node.#fail(error),
+    };
   }
 
   /** Recovers the data directory and takes part. Rejects with what api.md says of Engine.open. */
   static async open(environment: Environment, options: NodeOptions, deliver: (messages: readonly FromNode[]) => void): Promise<Node> {
-    const storage = await environment.openStorage({ unsafeNoFsync: options.unsafeNoFsync });
+    const report = createOpeningReport(environment.clock, deliver);
+    const storage = await environment.openStorage({
+      unsafeNoFsync: options.unsafeNoFsync,
+      onProgress: ({ bytes, bytesMax }) => report("replaying", bytesMax === 0 ? 1 : bytes / bytesMax),
+    });
+    let opened: OpenedState | undefined;
     try {
       const { identity, log } = await recoverMember(storage, options, environment.random);
-      const machine = await restoreMachine(storage, options, environment.random, log);
-      const node = new Node({ environment, options, storage, identity, machine, deliver });
+      const open = await openState({
+        environment,
+        options,
+        storage,
+        log: log ?? storage.recovered.log,
+        onProgress: (done) => report("loading", done),
+      });
+      const createState = (host: StateHost): ReplicatedState => (opened = open(host)).state;
+      const node = new Node({ environment, options, storage, identity, createState, deliver });
+      environment.observe?.(() => ({ raft: node.#raft, machine: opened?.kv?.kv, appliedIndex: node.#state.appliedIndex }));
+      if (storage.recovered.identity === undefined && log !== undefined) node.#warnIfAlone();
       await node.#start(log);
       return node;
     } catch (error) {
-      await storage.close().catch(() => {}); // The first error is the one to tell.
+      // The first error is the one to tell.
+      await opened?.state.close().catch(() => {});
+      await storage.close().catch(() => {});
       throw error;
     }
+  }
+
+  /** A member that listens for others, and was told of none, has just become a cluster by itself: seldom what was meant. */
+  #warnIfAlone(): void {
+    if (this.#options.peer === undefined || this.#options.bootstrap !== undefined) return;
+    const { name, clusterId: cluster } = this.#identity;
+    const message =
+      "a new cluster of this node alone was founded, since `peer` was given without `bootstrap`: nobody else is a member of it";
+    this.#context.post({ kind: "log", level: "warn", message, fields: { name, cluster } });
   }
 
   async #start(log: RecoveredLog | undefined): Promise<void> {
@@ -224,23 +243,25 @@ export class Node {
     // Raft is there before the first frame can be.
     if (log !== undefined) this.#startRaft(log);
     if (this.#options.peer !== undefined) {
-      this.#transport = await this.#environment.createTransport(() => this.#hello(), {
-        judge: (hello) => this.#judge(hello),
+      this.#transport = await this.#environment.createTransport(() => this.#membership.hello(), {
+        judge: (hello) => this.#membership.judge(hello),
         onFrame: (from, lane, bytes) => {
-          this.#frames.push({ from, lane, bytes });
+          this.#inbox.addFrame({ from, lane, bytes });
           this.#wake();
         },
         onUp: (peer) => {
+          this.#joining.onUp(peer);
           this.#reachable.push(peer);
           this.#wake();
         },
         onDown: (peer) => {
+          this.#joining.onDown(peer);
           this.#unreachable.push(peer);
           this.#wake();
         },
-        onRefused: (peer, reason) => this.#onRefused(peer, reason),
+        onRefused: (peer, reason) => this.#membership.onRefused(peer, reason),
       });
-      this.#setPeers();
+      this.#membership.setPeers();
     }
     if (log === undefined) this.#startFounding();
     this.#storage.failed.then(
@@ -248,16 +269,79 @@ export class Node {
       () => {},
     );
     this.#publish();
-    this.#refreshStatus();
-    this.#deliver([{ kind: "opened", status: this.#status!, shared: this.#machine.table.share() }]);
-    this.#shareGrowth();
+    this.#status.refresh();
+    this.#deliver([{ kind: "opened", status: this.#status.status, shared: this.#state.shared() }]);
     this.#wake();
+  }
+
+  // ---------------------------------------------------------------------------------------------------------- beginnings
+
+  #startRaft(recovered: RecoveredLog): void {
+    const { clock, random } = this.#environment;
+    const { electionTimeoutMs, heartbeatMs, logMemoryBytesMax } = this.#options;
+    const now = clock.now();
+    const raft = new Raft({
+      id: this.#identity.memberId,
+      recovered,
+      timing: { electionTimeoutMs, heartbeatMs },
+      limits: { entriesInMemoryBytesMax: logMemoryBytesMax, uncommittedBytesMax: logMemoryBytesMax },
+      random: () => random.uint32(),
+      now,
+    });
+    this.#raft = raft;
+    this.#membership.boundLease();
+    this.#applier = new Applier({
+      raft,
+      storage: this.#storage,
+      state: this.#state,
+      now: () => clock.now(),
+      turnRecordsMax: this.#options.turnRecordsMax,
+      onTerm: (term) => this.#proposals.onTermApplied(term),
+      wants: (header) => this.#proposals.callOf(header) !== undefined,
+      onResults: (header, results) => {
+        const call = this.#proposals.callOf(header);
+        if (this.#proposals.onApplied(header, results)) return;
+        if (call !== undefined && !this.#ownWrites.done(call, results)) this.#outbox.push({ kind: "written", call, results });
+      },
+      onConfiguration: () => this.#membership.setPeers(),
+      wake: () => this.#wake(),
+    });
+    this.#snapshots.start(raft, recovered.base.lastIncludedIndex);
+  }
+
+  #startFounding(): void {
+    const { clock } = this.#environment;
+    this.#joining.begin();
+    let founded: RecoveredLog | undefined;
+    this.#founding = new Founding({
+      identity: this.#identity,
+      clock,
+      intervalMs: this.#options.heartbeatMs,
+      send: (to, frame) => this.#transport?.send(to, "urgent", frame),
+      save: async (identity) => {
+        // An active member has a log: without one it was lost.
+        if (identity.phase === "active") founded = await foundLog(this.#storage, identity);
+        await this.#storage.saveIdentity(encodeIdentity(identity));
+        this.#identity = identity;
+      },
+      onActive: (identity) => {
+        this.#identity = identity;
+        this.#founding = undefined;
+        this.#joining.end();
+        if (this.#phase !== "open" || founded === undefined) return;
+        this.#turnNow = clock.now();
+        this.#startRaft(founded);
+        this.#membership.setPeers();
+        this.#wake();
+      },
+      onRefused: (error) => this.#fail(error),
+    });
   }
 
   // ------------------------------------------------------------------------------------------------------------ input
 
   receive(messages: readonly ToNode[]): void {
-    for (const message of messages) this.#calls.push(message);
+    this.#inbox.addCalls(messages);
     this.#wake();
   }
 
@@ -277,53 +361,48 @@ export class Node {
   #turn(): void {
     if (this.#phase === "closed") return;
     // Gathered first; the clock is read after it.
-    const frames = this.#frames.length > TURN_INPUTS_MAX ? this.#frames.splice(0, TURN_INPUTS_MAX) : this.#frames;
-    if (frames === this.#frames) this.#frames = [];
-    const calls = this.#calls.length > TURN_INPUTS_MAX ? this.#calls.splice(0, TURN_INPUTS_MAX) : this.#calls;
-    if (calls === this.#calls) this.#calls = [];
-    this.#turnCalls = calls;
-    this.#turnCallsTaken = 0;
+    const frames = this.#inbox.gather();
     const now = this.#environment.clock.now();
     this.#turnNow = now;
     const raft = this.#raft;
     if (this.#phase === "failed") {
       this.#refuseTurn();
       this.#flush();
-      if (this.#calls.length > 0) this.#wake();
+      if (this.#inbox.hasMore) this.#wake();
       return;
     }
     raft?.advance(now, this.#environment.clock.wallNow());
     if (raft !== undefined) this.#takeEvents(raft, now);
     else this.#reachable.length = this.#unreachable.length = 0;
     for (const frame of frames) this.#onFrame(frame, now);
-    if (this.#senders.size > 0 && raft?.role !== "leader") for (const sender of this.#senders.values()) sender.stop(false);
-    for (const call of calls) {
-      this.#turnCallsTaken++;
-      this.#onCall(call, now);
-    }
-    let more = this.#frames.length > 0 || this.#calls.length > 0;
+    if (this.#snapshots.isSending && raft?.role !== "leader") this.#snapshots.stopSending();
+    for (let call = this.#inbox.nextCall(); call !== undefined; call = this.#inbox.nextCall()) this.#onCall(call, now);
+    this.#moves.poll(now);
+    let more = this.#inbox.hasMore;
     if (raft !== undefined && this.#raft !== undefined) {
-      if (this.#earlyWatches.length === 0) this.#proposals.flush(raft, now);
-      this.#reads.ask(raft, now, this.#earlyWatches.length > 0);
-      this.#drain(raft, now);
+      const isHeld = this.#state.holdsCalls;
+      if (!isHeld) this.#proposals.flush(raft, now);
+      this.#reads.ask(raft, now, isHeld);
+      this.#output.drain(raft, now);
       more = this.#apply() || more;
       if (!this.#caughtUp && this.#noteCaughtUp(raft, now)) more = true;
       this.#reads.onApplied();
-      this.#proposeDue(raft);
-      this.#proposeAddress(raft);
-      this.#drain(raft, now);
+      this.#duties.poll(raft);
+      this.#addresses.poll(raft, now);
+      this.#space.poll(raft);
+      this.#fullDisk.poll(now);
+      this.#relief.poll(raft, now);
+      this.#output.drain(raft, now);
       this.#publish();
     }
-    more = this.#watching.pump(now) || more;
-    more = this.#ranges.step(() => this.#environment.clock.now()) || more;
+    more = this.#state.pump(now) || more;
     if (this.#raft !== undefined && this.#applier!.isBetweenEntries) {
-      if (!this.#machine.kv.maintain(MAINTAIN_RECORDS)) more = true;
-      this.#dropReceiver();
-      this.#maker!.poll();
+      if (!this.#state.maintain()) more = true;
+      this.#snapshots.poll();
     }
     this.#expire(now);
     this.#stepClosing(now);
-    this.#refreshStatus();
+    this.#status.refresh();
     this.#flush();
     if (more) this.#wake();
     this.#arm(now);
@@ -335,11 +414,7 @@ export class Node {
       raft.onUnreachable(peer); // What was on the old link may be lost: ask where the peer stands.
       this.#proposals.onLinkUp(peer, now);
     }
-    for (const { vote, last, messages } of this.#persisted.splice(0)) {
-      if (vote !== undefined) raft.onVotePersisted(vote);
-      if (last !== undefined) raft.onPersisted(last);
-      for (const message of messages) this.#send(message);
-    }
+    this.#output.settle(raft);
   }
 
   #onFrame({ from, bytes }: Frame, now: number): void {
@@ -358,144 +433,69 @@ export class Node {
     if (type < FRAME_FORWARD) {
       const message = decodeMessage(bytes, { from, to: this.#identity.memberId });
       if (message === undefined) return;
-      raft.step(message);
+      if (this.#fullDisk.takes(message)) raft.step(message);
       return;
     }
     if (type === FRAME_FORWARD) this.#proposals.onForward(from, bytes, raft);
     else if (type === FRAME_FORWARD_ACK) this.#proposals.onForwardAck(bytes);
-    else if (type === FRAME_SNAPSHOT_BEGIN) this.#onSnapshotBegin(from, bytes, raft);
-    else if (type === FRAME_SNAPSHOT_CHUNK && this.#receiver?.from === from) this.#receiver.onChunk(bytes);
-    else if (type === FRAME_SNAPSHOT_ACK) this.#senders.get(from)?.onAck(bytes, now);
+    else if (type === FRAME_SNAPSHOT_BEGIN) this.#snapshots.onBegin(from, bytes, raft);
+    else if (type === FRAME_SNAPSHOT_CHUNK) this.#snapshots.onChunk(from, bytes);
+    else if (type === FRAME_SNAPSHOT_ACK) this.#snapshots.onAck(from, bytes, now);
+    else if (type === FRAME_ANNOUNCE) this.#addresses.onAnnounce(from, bytes, raft);
+    else if (type === FRAME_MOVE_LEADER) this.#moves.onMoveLeader(from, bytes, raft);
+    else if (type === FRAME_MOVE_LEADER_ANSWER) this.#moves.onAnswer(from, bytes, raft, now);
   }
 
   #onCall(call: ToNode, now: number): void {
     if (this.#phase !== "open" && call.kind !== "close" && call.kind !== "unwatch" && call.kind !== "unpin") return this.#refuse(call);
     switch (call.kind) {
       case "write":
-        this.#proposals.add(call, now);
-        this.#expireAt = Math.min(this.#expireAt, now + call.timeoutMs);
-        return;
-      case "read":
-        this.#addRead(call, now, () =>
-          this.#outbox.push({ kind: "read", call: call.call, answers: this.#machine.kv.read(call.reads, call.count) }),
-        );
-        return;
-      case "range":
-        this.#addRead(call, now, () => this.#ranges.add(call, now));
+        this.#addWrite(call, now);
         return;
       case "members":
         this.#addRead({ ...call, consistency: "linearizable", minRevision: 0 }, now, () =>
-          this.#outbox.push({ kind: "members", call: call.call, members: this.#members }),
+          this.#outbox.push({ kind: "members", call: call.call, members: this.#status.members }),
         );
         return;
-      case "unpin":
-        this.#ranges.unpin(call.call);
+      case "announce":
+        this.#addresses.announce(call.clientAddresses);
         return;
-      case "watch":
-        if (this.#watching.count + this.#earlyWatches.length >= this.#options.watchersMax) {
-          this.#outbox.push({
-            kind: "failed",
-            call: call.watch,
-            error: toWire(
-              new EngineError("OVERLOADED", `this node already serves ${this.#options.watchersMax} watches`, {
-                limit: "watchersMax",
-                max: this.#options.watchersMax,
-                retryAfterMs: 1_000,
-              }),
-            ),
-          });
-          return;
-        }
-        if (!this.#caughtUp && call.fromRevision === undefined) this.#earlyWatches.push(call);
-        else this.#watching.add(call, now);
+      case "moveLeader":
+        this.#moves.add(call, now);
         return;
-      case "unwatch":
-        this.#earlyWatches = this.#earlyWatches.filter(({ watch }) => watch !== call.watch);
-        this.#watching.remove(call.watch);
-        return;
-      case "watchCredit":
-        this.#watching.credit(call.watch, call.bytes);
-        return;
-      case "watchProgress":
-        this.#watching.requestProgress(call.watch);
+      case "inspect":
+        this.#outbox.push({ kind: "inspect", call: call.call, inspection: inspect(this.#context, this.#space) });
         return;
       case "cancel":
         this.#proposals.cancel(call.call);
         this.#reads.cancel(call.call);
-        this.#ranges.cancel(call.call);
+        this.#moves.cancel(call.call);
+        this.#state.cancel(call.call);
         return;
       case "close":
         this.#close(now, call.timeoutMs);
         return;
+      default:
+        this.#state.onCall(call, now);
     }
   }
 
-  #addRead(
-    call: {
-      readonly call: CallId;
-      readonly consistency: "linearizable" | "lease" | "eventual";
-      readonly minRevision: number;
-      readonly timeoutMs: number;
-    },
+  #addWrite(
+    write: Pick<ToNode & { readonly kind: "write" }, "call" | "record" | "commands" | "timeoutMs" | "inSessions">,
     now: number,
-    serve: () => void,
   ): void {
-    const { call: id, consistency, minRevision, timeoutMs } = call;
+    this.#proposals.add(write, now);
+    this.#expireAt = Math.min(this.#expireAt, now + write.timeoutMs);
+  }
+
+  #writeOwn(write: OwnWrite): void {
+    this.#addWrite({ ...write, call: this.#ownWrites.add(write) }, this.#turnNow);
+  }
+
+  #addRead({ call, consistency, minRevision, stalenessMsMax, timeoutMs }: ReadCall, now: number, serve: () => void): void {
     // Before the cluster is founded nobody is asked, and no answer is given: that the state is empty would be no answer.
-    this.#reads.add({ call: id, consistency, minRevision, timeoutMs, deadline: now + timeoutMs, serve });
+    this.#reads.add({ call, consistency, minRevision, stalenessMsMax, timeoutMs, deadline: now + timeoutMs, serve });
     this.#expireAt = Math.min(this.#expireAt, now + timeoutMs);
-  }
-
-  // ------------------------------------------------------------------------------------------------------ Raft's output
-
-  #drain(raft: Raft, now: number): void {
-    while (raft.hasReady()) {
-      const ready = raft.takeReady();
-      // Before anything leaves: an answer elsewhere may rest on it, and a lease read here must not fall behind that.
-      this.#machine.table.setShared(SHARED_COMMIT_INDEX, raft.commitIndex);
-      if (raft.leaseUntil() === 0) this.#machine.table.setShared(SHARED_LEASE_UNTIL, 0);
-      for (const message of ready.messages) this.#send(message);
-      this.#persist(ready);
-      for (const state of ready.readStates) this.#reads.onReadState(state, now);
-      for (const { to, from, through, bytesMax } of ready.logReads) {
-        this.#storage.read({ from, through, bytesMax }).then(
-          (entries) => this.#later(() => this.#raft?.onLogRead(to, from, entries)),
-          () => this.#later(() => this.#raft?.onLogRead(to, from, [])),
-        );
-      }
-      for (const { to } of ready.snapshotSends) this.#sendSnapshot(to, raft, now);
-    }
-  }
-
-  #persist(ready: Ready): void {
-    const { vote, entries, messagesAfterPersist } = ready;
-    if (vote === undefined && entries.length === 0) {
-      if (this.#persisting === 0) for (const message of messagesAfterPersist) this.#send(message);
-      else this.#heldMessages.push(...messagesAfterPersist);
-      return;
-    }
-    // What was held for the writes before this one may as well wait for this one: it is on disk no sooner than they are.
-    const messages = [...this.#heldMessages, ...messagesAfterPersist];
-    this.#heldMessages = [];
-    const last = entries.at(-1);
-    this.#persisting++;
-    this.#storage.append({ vote, entries }).then(
-      () => {
-        this.#persisting--;
-        this.#persisted.push({ vote, last: last === undefined ? undefined : { index: last.index, term: last.term }, messages });
-        if (this.#persisting === 0 && this.#heldMessages.length > 0) {
-          this.#persisted.push({ vote: undefined, last: undefined, messages: this.#heldMessages });
-          this.#heldMessages = [];
-        }
-        this.#wake();
-      },
-      // What Raft believes to be on its way to the disk is not: this node can promise nothing any more.
-      (error: unknown) => this.#fail(asEngineError(error)),
-    );
-  }
-
-  #send(message: Message): void {
-    this.#transport?.send(message.to, URGENT.has(message.kind) ? "urgent" : "bulk", encodeMessage(message));
   }
 
   /** Runs something that came from outside a turn as part of the next one. */
@@ -511,360 +511,58 @@ export class Node {
     });
   }
 
-  /**
-   * A watch from now on must not begin with what a reopened node has yet to apply; so it waits until the node has caught up once, and what this
-   * node's callers write, or read of it, waits behind it meanwhile. True if something waited.
-   */
+  // --------------------------------------------------------------------------------------------------- the state goes on
+
+  /** What waited until this node had caught up once goes on: true if anything did. */
   #noteCaughtUp(raft: Raft, now: number): boolean {
     if (raft.leader === undefined || raft.termAt(raft.commitIndex) !== raft.term) return false;
-    if (this.#machine.kv.appliedIndex < raft.commitIndex || !this.#applier!.isBetweenEntries) return false;
+    if (this.#state.appliedIndex < raft.commitIndex || !this.#applier!.isBetweenEntries) return false;
     this.#caughtUp = true;
-    const early = this.#earlyWatches;
-    this.#earlyWatches = [];
-    for (const watch of early) this.#watching.add(watch, now);
-    return early.length > 0;
+    return this.#state.onCaughtUp(now);
   }
 
   #apply(): boolean {
     const more = this.#applier!.run();
-    this.#machine.table.setShared(SHARED_APPLIED_INDEX, this.#machine.kv.appliedIndex);
+    this.#state.onApplied();
     return more;
   }
 
-  /** The lease clock: a leader proposes an empty entry when something falls due and no entry that would carry the reading is on its way. */
-  #proposeDue(raft: Raft): void {
-    if (raft.role !== "leader" || !raft.ready || this.#phase !== "open") return;
-    const due = this.#machine.kv.nextDue();
-    if (
-      due === undefined ||
-      due > raft.leaseClock() ||
-      raft.lastIndex > this.#machine.kv.appliedIndex ||
-      this.#dueProposed === raft.lastIndex + 1
-    )
-      return;
-    if (raft.propose(new Uint8Array(ENTRY_HEADER_BYTES), "empty") !== undefined) this.#dueProposed = raft.lastIndex;
-  }
-
-  /** A cluster of one that was opened with another peer address than it recorded puts the new one into its configuration. */
-  #proposeAddress(raft: Raft): void {
-    if (this.#addressProposed || raft.role !== "leader" || !raft.ready || this.#options.peer === undefined) return;
-    this.#addressProposed = true;
-    const { members, incoming, learners } = raft.configuration;
-    const own = members.find(({ id }) => id === this.#identity.memberId);
-    const address = this.#options.peer.advertise;
-    if (own === undefined || members.length !== 1 || own.peerAddress === address) return;
-    raft.proposeConfiguration({ voters: incoming, learners, members: [{ ...own, peerAddress: address }] });
-  }
-
-  // ---------------------------------------------------------------------------------------------------------- snapshots
-
-  #sendSnapshot(to: MemberId, raft: Raft, now: number): void {
-    if (this.#senders.has(to)) return;
-    const file = this.#storage.openSnapshot();
-    if (file === undefined || file.meta.lastIncludedIndex < raft.firstIndex - 1) {
-      // None yet that reaches into the log: make one; Raft asks again.
-      file?.release();
-      this.#maker!.want();
-      raft.onSnapshotSent(to, undefined);
-      return;
-    }
-    const { electionTimeoutMs } = this.#options;
-    const sender = new SnapshotSender(
-      {
-        to,
-        term: raft.term,
-        transfer: this.#nextTransfer++,
-        file,
-        stallMs: electionTimeoutMs,
-        giveUpMs: electionTimeoutMs * 10,
-        send: (lane, frame) => this.#transport?.send(to, lane, frame) ?? false,
-        onDone: (installed) => {
-          this.#senders.delete(to);
-          this.#later(() => this.#raft?.onSnapshotSent(to, installed ? { lastIncludedIndex: file.meta.lastIncludedIndex } : undefined));
-        },
-      },
-      now,
-    );
-    this.#senders.set(to, sender);
-  }
-
-  #onSnapshotBegin(from: MemberId, bytes: Uint8Array, raft: Raft): void {
-    const begin = decodeSnapshotBegin(bytes);
-    if (begin === undefined) return;
-    raft.step({ kind: "InstallSnapshot", from, to: this.#identity.memberId, term: begin.term, snapshot: begin.meta });
-    const wanted =
-      raft.pendingSnapshot?.lastIncludedIndex === begin.meta.lastIncludedIndex && raft.leader === from && raft.term === begin.term;
-    const current = this.#receiver;
-    if (current !== undefined && current.from === from && current.transfer === begin.transfer) return current.onBeginAgain();
-    if (current?.installing === true || !wanted) return;
-    current?.giveUp("another transfer began");
-    const receiver: SnapshotReceiver<MachineRestoring> = new SnapshotReceiver({
-      from,
-      begin,
-      storage: this.#storage,
-      restoring: new MachineRestoring(this.#environment.random),
-      ack: (frame) => this.#transport?.send(from, "urgent", frame),
-      onComplete: () => {
-        return this.#maker!.running ? undefined : this.#raft?.beginSnapshotInstall(begin.meta);
-      },
-      onInstalled: (meta, resetLog, restoring) => {
-        // Between two turns, and both at once: were the commit index to rise first, a turn between would apply to the old state what the
-        // new one does not hold yet, and the state would go back.
-        this.#later(() => {
-          if (this.#receiver === receiver) this.#receiver = undefined;
-          this.#raft!.onSnapshotInstalled(meta, resetLog);
-          this.#install(restoring.machine);
-        });
-      },
-      onGivenUp: () => {
-        this.#raft?.abandonSnapshotInstall();
-        if (this.#receiver === receiver) this.#receiver = undefined;
-      },
-    });
-    this.#receiver = receiver;
-  }
-
-  /** A transfer that the log has passed, or whose sender was forgotten, ends here: while one lasts, this node makes no snapshot of its own. */
-  #dropReceiver(): void {
-    const receiver = this.#receiver;
-    if (receiver === undefined || receiver.installing) return;
-    if (this.#raft?.pendingSnapshot?.lastIncludedIndex !== receiver.meta.lastIncludedIndex) receiver.giveUp("no longer wanted");
-  }
-
-  /** The new state takes the old one's place, whole. */
-  #install(machine: NodeMachine): void {
-    this.#machine.table.setShared(SHARED_OPEN, 0);
-    this.#machine = machine;
-    this.#ranges.replace(machine.kv);
-    this.#applier!.replace(machine.kv);
+  /** A snapshot's state takes the old one's place, whole. */
+  #install(restored: StateRestoring, meta: SnapshotMeta): void {
+    this.#state.replace(restored, meta);
+    this.#applier!.onStateReplaced();
     this.#proposals.onStateReplaced();
-    this.#watching.replace(machine.kv);
-    this.#outbox.push({ kind: "shared", shared: machine.table.share() });
-    this.#shareGrowth();
     this.#publish();
-  }
-
-  // ---------------------------------------------------------------------------------------------- beginnings and members
-
-  #startRaft(recovered: RecoveredLog): void {
-    const { clock, random } = this.#environment;
-    const { electionTimeoutMs, heartbeatMs } = this.#options;
-    const now = clock.now();
-    const raft = new Raft({
-      id: this.#identity.memberId,
-      recovered,
-      timing: { electionTimeoutMs, heartbeatMs },
-      random: () => random.uint32(),
-      now,
-    });
-    this.#raft = raft;
-    this.#boundLease();
-    this.#applier = new Applier({
-      raft,
-      storage: this.#storage,
-      machine: this.#machine.kv,
-      now: () => clock.now(),
-      onTerm: (term) => this.#proposals.onTermApplied(term),
-      wants: (header) => this.#proposals.callOf(header) !== undefined,
-      onResults: (header, results) => {
-        const call = this.#proposals.callOf(header);
-        this.#proposals.onApplied(header);
-        if (call !== undefined) this.#outbox.push({ kind: "written", call, results });
-      },
-      onConfiguration: () => this.#setPeers(),
-      wake: () => this.#wake(),
-    });
-    this.#maker = new SnapshotMaker({
-      storage: this.#storage,
-      logBytesMin: this.#options.snapshotLogBytesMin,
-      begin: () => {
-        const { kv } = this.#machine;
-        if (kv.appliedIndex <= recovered.base.lastIncludedIndex || raft.persistedIndex < kv.appliedIndex || this.#receiver !== undefined)
-          return undefined;
-        const lastIncludedTerm = raft.termAt(kv.appliedIndex);
-        if (lastIncludedTerm === undefined) return undefined;
-        const configuration = raft.configurationAt(kv.appliedIndex);
-        return {
-          meta: { lastIncludedIndex: kv.appliedIndex, lastIncludedTerm, configuration, clockMs: kv.clockMs },
-          source: kv.snapshot(),
-        };
-      },
-      isPersisted: (index) => raft.persistedIndex >= index,
-      discardable: (index) => {
-        // Entries that a follower still lacks are kept, but for no more than another snapshot's worth of log.
-        const lacking =
-          raft.role === "leader"
-            ? raft
-                .progress()
-                .filter(({ active, state }) => active && state !== "snapshot")
-                .map(({ matchIndex }) => matchIndex)
-            : [];
-        return this.#storage.logBytes > 2 * this.#options.snapshotLogBytesMin ? index : Math.min(index, ...lacking);
-      },
-      // The disk may be ahead: the log of a snapshot that is being installed begins behind what is committed here.
-      onDiscarded: () => this.#later(() => raft.onDiscarded(Math.min(this.#storage.firstIndex - 1, raft.commitIndex))),
-      pause: () => new Promise((resolve) => this.#environment.clock.defer(resolve)),
-      onDone: () => this.#wake(),
-    });
-  }
-
-  #startFounding(): void {
-    const { clock } = this.#environment;
-    let founded: RecoveredLog | undefined;
-    this.#founding = new Founding({
-      identity: this.#identity,
-      clock,
-      intervalMs: this.#options.heartbeatMs,
-      send: (to, frame) => this.#transport?.send(to, "urgent", frame),
-      save: async (identity) => {
-        // An active member has a log: without one it was lost.
-        if (identity.phase === "active") founded = await foundLog(this.#storage, identity);
-        await this.#storage.saveIdentity(encodeIdentity(identity));
-        this.#identity = identity;
-      },
-      onActive: (identity) => {
-        this.#identity = identity;
-        this.#founding = undefined;
-        if (this.#phase !== "open" || founded === undefined) return;
-        this.#turnNow = clock.now();
-        this.#startRaft(founded);
-        this.#setPeers();
-        this.#wake();
-      },
-      onRefused: (error) => this.#fail(error),
-    });
-  }
-
-  #hello(): Hello {
-    const { clusterId, memberId, incarnation, name } = this.#identity;
-    return {
-      clusterId,
-      memberId,
-      incarnation,
-      name,
-      bootId: this.#bootId,
-      protocolMin: PROTOCOL_VERSION,
-      protocolMax: PROTOCOL_VERSION,
-      featureLevel: FEATURE_LEVEL,
-      electionTimeoutMs: this.#options.electionTimeoutMs,
-    };
-  }
-
-  /** Who may talk to this member: those in its configuration, under the incarnation recorded there. */
-  #judge(hello: Hello): string | undefined {
-    if (hello.clusterId !== this.#identity.clusterId)
-      return `cluster: this is a member of ${this.#identity.clusterId}, you are of ${hello.clusterId}`;
-    if (hello.memberId === this.#identity.memberId) return `member: this is ${hello.name} itself, or another under its name`;
-    const configuration =
-      this.#raft?.configuration ?? (this.#identity.phase === "pending" ? this.#identity.founding?.configuration : undefined);
-    if (this.#raft === undefined) {
-      return foundingMembers(this.#identity).some(({ id }) => id === hello.memberId)
-        ? this.#noteHello(hello)
-        : `member: ${hello.name} is not in the founding list`;
-    }
-    const recorded = configuration?.members.find(({ id }) => id === hello.memberId);
-    // Not known here: this member's own configuration may be behind; only the log says who is a member, and nothing counts before it does.
-    if (recorded === undefined) return `member: ${hello.name} is not a member`;
-    if (recorded.incarnation !== hello.incarnation) {
-      return `incarnation: the cluster knows ${hello.name} with another data directory: its disk was lost or replaced; a wiped member must be replaced by a new one`;
-    }
-    return this.#noteHello(hello);
-  }
-
-  #noteHello(hello: Hello): undefined {
-    this.#stickinessMs.set(hello.memberId, hello.electionTimeoutMs);
-    this.#boundLease();
-  }
-
-  /** A leader lease rests on how long each follower keeps to its leader, which is each one's own setting. */
-  #boundLease(): void {
-    let shortest = Number.POSITIVE_INFINITY;
-    for (const { id } of this.#raft?.configuration.members ?? [])
-      shortest = Math.min(shortest, this.#stickinessMs.get(id) ?? Number.POSITIVE_INFINITY);
-    this.#raft?.boundLease(shortest);
-  }
-
-  #onRefused(peer: MemberId, reason: string): void {
-    if (!reason.startsWith("incarnation:") || this.#phase !== "open") return;
-    this.#fail(
-      new EngineError(
-        "INCOMPATIBLE",
-        `member ${peer} refuses this one: ${reason}. Votes of an empty disk could undo acknowledged writes. Put the old data directory back, or replace the member`,
-        { what: "incarnation", found: this.#identity.incarnation, supported: "the incarnation that the cluster has recorded" },
-      ),
-    );
-  }
-
-  #setPeers(): void {
-    if (this.#transport === undefined) return;
-    const members =
-      this.#raft?.configuration.members.map(({ id, peerAddress }) => ({ id, address: peerAddress })) ?? foundingMembers(this.#identity);
-    this.#transport.setPeers(members.filter(({ id, address }) => id !== this.#identity.memberId && address !== ""));
   }
 
   // ------------------------------------------------------------------------------------------------------------- output
 
-  /** What callers' threads read without asking. */
   #publish(): void {
-    const { table, kv } = this.#machine;
-    const raft = this.#raft;
-    if (this.#phase !== "open" || raft === undefined) {
-      table.setShared(SHARED_LEASE_UNTIL, 0);
-      table.setShared(SHARED_OPEN, 0);
-      return;
-    }
-    table.setShared(SHARED_COMMIT_INDEX, raft.commitIndex);
-    table.setShared(SHARED_APPLIED_INDEX, kv.appliedIndex);
-    // The lease before the distance of the clocks, which readers look at first: whoever sees the distance of after a suspension sees
-    // that the lease of before it is gone.
-    table.setShared(SHARED_LEASE_UNTIL, raft.leaseUntil());
-    const { clock } = this.#environment;
-    const offset = clock.wallNow() - clock.now();
-    // Kept while they agree, as Raft keeps its own: short suspensions add up.
-    if (!(Math.abs(offset - this.#wallOffset) <= SUSPENSION_MS)) this.#wallOffset = offset;
-    table.setShared(SHARED_WALL_OFFSET, this.#wallOffset);
-    table.setShared(SHARED_OPEN, 1);
-  }
-
-  #shareGrowth(): void {
-    const { table } = this.#machine;
-    table.onSharedGrowth((growth: SharedTableGrowth) => {
-      if (this.#machine.table === table) this.#outbox.push({ kind: "sharedGrowth", growth });
-    });
+    this.#state.publish(this.#phase === "open" ? this.#raft : undefined);
   }
 
   #expire(now: number): void {
     if (now < this.#expireAt) return;
-    const next = Math.min(this.#proposals.expire(now, this.#raft?.leader !== undefined), this.#reads.expire(now), this.#ranges.expire(now));
+    const next = Math.min(this.#proposals.expire(now, this.#raft?.leader !== undefined), this.#reads.expire(now), this.#state.expire(now));
     // Deadlines are kept to 20 ms, so that thousands of calls cost a few looks.
     this.#expireAt = Math.max(next, now + 20);
   }
 
   #arm(now: number): void {
-    let at = Math.min(this.#raft?.nextDeadline() ?? Number.POSITIVE_INFINITY, this.#watching.deadline);
+    let at = Math.min(this.#raft?.nextDeadline() ?? Number.POSITIVE_INFINITY, this.#state.deadline);
     if (this.#proposals.pending > 0 || this.#reads.pending > 0) at = Math.min(at, this.#expireAt);
-    if (this.#raft !== undefined) at = Math.min(at, this.#reads.askAt, this.#proposals.resendAt);
-    if (this.#ranges.pinned > 0) {
-      this.#expireAt = Math.min(this.#expireAt, this.#ranges.expireAt);
+    if (this.#raft !== undefined) at = Math.min(at, this.#reads.askAt, this.#proposals.flushAt);
+    const { expireAt } = this.#state;
+    if (expireAt !== Number.POSITIVE_INFINITY) {
+      this.#expireAt = Math.min(this.#expireAt, expireAt);
       at = Math.min(at, this.#expireAt);
     }
-    for (const sender of this.#senders.values()) at = Math.min(at, sender.poll(now));
+    at = Math.min(at, this.#snapshots.pump(now), this.#moves.deadline);
+    if (this.#raft !== undefined)
+      at = Math.min(at, this.#fullDisk.deadline, this.#relief.deadline(this.#raft), this.#duties.deadline(this.#raft, now));
+    if (this.#raft !== undefined) at = Math.min(at, this.#addresses.deadline(this.#raft));
     if (this.#phase === "closing") at = Math.min(at, this.#closeBy);
-    // While entries are on their way, applying them looks again.
-    const due =
-      this.#raft?.role === "leader" && this.#phase === "open" && this.#raft.lastIndex <= this.#machine.kv.appliedIndex
-        ? this.#machine.kv.nextDue()
-        : undefined;
-    if (due !== undefined) at = Math.min(at, now + Math.max(1, due - this.#raft!.leaseClock()));
-    if (at === this.#timerAt) return;
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#timerAt = at;
-    if (at === Number.POSITIVE_INFINITY || this.#phase === "closed") return;
-    this.#timer = this.#environment.clock.setTimer(Math.max(0, at - now), () => {
-      this.#timerAt = Number.POSITIVE_INFINITY;
-      this.#wake();
-    });
+    this.#timer.set(this.#phase === "closed" ? Number.POSITIVE_INFINITY : at, now);
   }
 
   #flush(): void {
@@ -874,78 +572,6 @@ export class Node {
     this.#deliver(messages);
   }
 
-  #refreshStatus(): void {
-    const raft = this.#raft;
-    const configurationIndex = raft?.configurationIndex ?? 0;
-    const inTerm = raft !== undefined && raft.leader !== undefined && raft.termAt(raft.commitIndex) === raft.term;
-    const leader = raft?.leader;
-    const role = raft?.role ?? "follower";
-    const isCommitted = raft !== undefined && raft.commitIndex >= configurationIndex;
-    const told = this.#told;
-    // Once a turn, and mostly for nothing: it makes nothing unless something changed.
-    if (
-      told.phase === this.#phase &&
-      told.removed === this.#removed &&
-      told.started === (raft !== undefined) &&
-      told.role === role &&
-      told.term === raft?.term &&
-      told.leader === leader &&
-      told.inTerm === inTerm &&
-      told.configurationIndex === configurationIndex &&
-      told.isCommitted === isCommitted
-    ) {
-      return;
-    }
-    this.#told = {
-      phase: this.#phase,
-      removed: this.#removed,
-      started: raft !== undefined,
-      role,
-      term: raft?.term,
-      leader,
-      inTerm,
-      configurationIndex,
-      isCommitted,
-    };
-    if (raft !== undefined && raft.commitIndex >= configurationIndex && this.#configurationKey !== configurationIndex) {
-      this.#configurationKey = configurationIndex;
-      const { incoming, outgoing, members } = raft.configuration;
-      const own = members.some(({ id }) => id === this.#identity.memberId);
-      this.#removed = !own;
-      this.#members = {
-        members: members.map((member) => ({
-          ...member,
-          role: incoming.includes(member.id) || outgoing.includes(member.id) ? "voter" : "learner",
-        })),
-        leader,
-        index: configurationIndex,
-      };
-    }
-    this.#members = { ...this.#members, leader };
-    this.#status = {
-      state: this.#state(inTerm),
-      name: this.#identity.name,
-      memberId: this.#identity.memberId,
-      clusterId: this.#identity.clusterId,
-      role: role === "preCandidate" ? "candidate" : role === "follower" && raft !== undefined && !raft.isVoter() ? "learner" : role,
-      term: raft?.term ?? 0,
-      leader,
-      ready: inTerm && this.#phase === "open",
-      members: this.#members,
-      durable: !this.#options.unsafeNoFsync && this.#options.directory !== undefined,
-      listening: this.#transport?.listening,
-    };
-    this.#outbox.push({ kind: "status", status: this.#status });
-  }
-
-  #state(inTerm: boolean): NodeState {
-    if (this.#phase === "closed") return { kind: "closed" };
-    if (this.#failure !== undefined) return { kind: "failed", error: toWire(this.#failure) };
-    if (this.#removed) return { kind: "removed" };
-    if (this.#raft === undefined) return { kind: "starting", phase: "joining", progress: 0 };
-    return inTerm ? { kind: "ready" } : { kind: "noQuorum" };
-  }
-
   // ------------------------------------------------------------------------------------------------------------- ending
 
   /** Stops at once, as a crash of the process would: nothing is handed over, nothing is answered. */
@@ -953,47 +579,26 @@ export class Node {
     if (this.#phase === "closed") return;
     this.#phase = "closed";
     this.#stopParts();
-    this.#timer?.cancel();
+    this.#timer.cancel();
     this.#storage.close().catch(() => {}); // Nobody is left to be told.
   }
 
   /** What this turn has not taken up yet. */
   #refuseTurn(): void {
-    while (this.#turnCallsTaken < this.#turnCalls.length) this.#refuse(this.#turnCalls[this.#turnCallsTaken++]!);
+    for (let call = this.#inbox.nextCall(); call !== undefined; call = this.#inbox.nextCall()) this.#refuse(call);
   }
 
   #refuse(call: ToNode): void {
     if (call.kind === "close") return this.#close(this.#turnNow, call.timeoutMs);
-    const id = "call" in call ? call.call : "watch" in call ? call.watch : undefined;
-    if (
-      id === undefined ||
-      call.kind === "cancel" ||
-      call.kind === "unwatch" ||
-      call.kind === "watchCredit" ||
-      call.kind === "watchProgress" ||
-      call.kind === "unpin"
-    )
-      return;
-    this.#outbox.push({ kind: "failed", call: id, error: toWire(this.#endError(false)) });
-  }
-
-  #endError(mayHaveApplied: boolean): EngineError {
-    if (this.#failure !== undefined) {
-      const cause = this.#failure;
-      return new EngineError("UNAVAILABLE", `this node has failed: ${cause.message}`, { reason: "failed" }, { mayHaveApplied, cause });
-    }
-    return new EngineError(
-      "CLOSED",
-      mayHaveApplied ? "closed while the write was under way: it may have been applied" : "the engine is closed",
-      {},
-      { mayHaveApplied },
-    );
+    const id = answeredCall(call);
+    if (id !== undefined) this.#outbox.push({ kind: "failed", call: id, error: toWire(endError(this.#failure, false)) });
   }
 
   #failPending(): void {
-    this.#proposals.failAll((mayHaveApplied) => this.#endError(mayHaveApplied));
-    this.#reads.failAll(() => this.#endError(false));
-    this.#ranges.failAll(() => this.#endError(false));
+    this.#proposals.failAll((mayHaveApplied) => endError(this.#failure, mayHaveApplied));
+    this.#reads.failAll(() => endError(this.#failure, false));
+    this.#moves.failAll((mayHaveApplied) => endError(this.#failure, mayHaveApplied));
+    this.#state.failAll(() => endError(this.#failure, false));
     this.#refuseTurn();
   }
 
@@ -1006,7 +611,7 @@ export class Node {
     this.#stopParts();
     this.#failPending();
     this.#publish();
-    this.#refreshStatus();
+    this.#status.refresh();
     this.#flush();
     if (closing) this.#finish();
     else this.#arm(this.#turnNow);
@@ -1015,9 +620,8 @@ export class Node {
   #stopParts(): void {
     this.#founding?.close();
     this.#founding = undefined;
-    this.#maker?.stop();
-    for (const sender of this.#senders.values()) sender.stop(false);
-    this.#receiver?.giveUp("the node stops");
+    this.#joining.end();
+    this.#snapshots.stop();
     this.#raft = undefined;
     const transport = this.#transport;
     this.#transport = undefined;
@@ -1047,13 +651,13 @@ export class Node {
     this.#failPending();
     this.#phase = "closed";
     this.#stopParts();
-    this.#timer?.cancel();
+    this.#timer.cancel();
     this.#publish();
-    this.#refreshStatus();
+    this.#status.refresh();
     this.#flush();
-    this.#storage.close().then(
-      () => this.#deliver([{ kind: "closed" }]),
-      () => this.#deliver([{ kind: "closed" }]),
-    );
+    const closed = (): void => this.#deliver([{ kind: "closed" }]);
+    closeWithin(this.#state, this.#environment.clock)
+      .then(() => this.#storage.close())
+      .then(closed, closed);
   }
 }

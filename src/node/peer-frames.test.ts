@@ -109,6 +109,13 @@ test("a snapshot's description of the wrong shape is refused", () => {
     { ...meta, configuration: { ...configuration, incoming: ["x"] } },
     { ...meta, configuration: { ...configuration, members: [{ id: "00000000000000aa" }] } },
     { ...meta, configuration: { ...configuration, learners: undefined } },
+    {
+      ...meta,
+      configuration: {
+        ...configuration,
+        members: [{ ...configuration.members[0], clientAddresses: Array.from({ length: 17 }, () => "x") }],
+      },
+    },
     { ...meta, configuration: { ...configuration, members: Array.from({ length: 65 }, () => configuration.members[0]) } },
   ]) {
     assert.equal(checkMeta(wrong), undefined);

@@ -1,8 +1,9 @@
 /**
- * What nodes say to each other outside consensus: forwarded batches, snapshots, the founding of a cluster. The first byte of a frame is
+ * What nodes say to each other outside consensus: forwarded batches, snapshots, the founding of a cluster; the rest is in cluster-frames.ts. The first byte of a frame is
  * its type; 1 to 31 are Raft's messages (transport/message-codec.ts). Decoding is total: undefined for anything malformed.
  */
 import type { SnapshotMeta } from "../core/raft/message.ts";
+import { CLIENT_ADDRESSES_MAX } from "./cluster-frames.ts";
 
 export const FRAME_FORWARD = 32;
 export const FRAME_FORWARD_ACK = 33;
@@ -29,6 +30,7 @@ export interface SnapshotBeginFrame {
   readonly term: number;
   /** The sender's number for this transfer. */
   readonly transfer: number;
+  /** Or OPEN_ENDED. */
   readonly bytes: number;
   readonly meta: SnapshotMeta;
 }
@@ -43,7 +45,8 @@ export interface SnapshotAckFrame {
   readonly transfer: number;
   /** Bytes received without a gap. */
   readonly received: number;
-  readonly outcome: "receiving" | "installed" | "refused";
+  /** "installing": all is there, and being written where the member will keep it. */
+  readonly outcome: "receiving" | "installed" | "refused" | "installing";
 }
 
 /** Steps of the founding (node/founding.ts). */
@@ -53,7 +56,10 @@ export type FoundingFrame =
   | { readonly step: "accepted"; readonly founding: SnapshotMeta }
   | { readonly step: "activate"; readonly founding: SnapshotMeta };
 
-const OUTCOMES = ["receiving", "installed", "refused"] as const;
+/** Of a snapshot whose length is known only at its end: an empty chunk, where it ends, says so. */
+export const OPEN_ENDED: number = Number.MAX_SAFE_INTEGER;
+
+const OUTCOMES = ["receiving", "installed", "refused", "installing"] as const;
 const utf8 = { encoder: new TextEncoder(), decoder: new TextDecoder("utf-8", { fatal: true }) };
 
 function header(type: number, bytes: number): { readonly frame: Uint8Array; readonly view: DataView } {
@@ -196,7 +202,7 @@ export function checkMeta(value: unknown): SnapshotMeta | undefined {
     const record = member as Record<string, unknown>;
     const { id, name, peerAddress, clientAddresses, incarnation, promotable } = record;
     if (!ids([id]) || !text(name) || !text(peerAddress) || !text(incarnation) || typeof promotable !== "boolean") return undefined;
-    if (!Array.isArray(clientAddresses) || clientAddresses.length > 64 || !clientAddresses.every(text)) return undefined;
+    if (!Array.isArray(clientAddresses) || clientAddresses.length > CLIENT_ADDRESSES_MAX || !clientAddresses.every(text)) return undefined;
   }
   return {
     lastIncludedIndex,

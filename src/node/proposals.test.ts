@@ -4,16 +4,41 @@ import { BATCH_PREFIX_BYTES, writeBatchHeader } from "../core/batch.ts";
 import { Raft } from "../core/raft/raft.ts";
 import type { EngineError } from "../errors.ts";
 import { foundingMeta } from "./founding.ts";
-import { decodeForwardAck, encodeForward } from "./peer-frames.ts";
+import { decodeForward, decodeForwardAck, encodeForward } from "./peer-frames.ts";
 import { Proposals } from "./proposals.ts";
 
 const LEADER = "00000000000000aa";
 const FOLLOWER = "00000000000000bb";
 
+const member = (id: string): Parameters<typeof foundingMeta>[0][number] => ({
+  id,
+  name: id,
+  peerAddress: "",
+  clientAddresses: [],
+  incarnation: "1",
+  promotable: false,
+});
+
 /** A leader by itself, for whom another member is somebody that forwards. */
 function leading(): Raft {
-  const base = foundingMeta([{ id: LEADER, name: "a", peerAddress: "", clientAddresses: [], incarnation: "1", promotable: false }]);
-  const raft = new Raft({
+  const raft = recovered([LEADER]);
+  raft.advance(0, 0);
+  persist(raft);
+  assert.equal(raft.role, "leader");
+  return raft;
+}
+
+/** One that follows the other. */
+function following(): Raft {
+  const raft = recovered([LEADER, FOLLOWER]);
+  raft.step({ kind: "Heartbeat", from: FOLLOWER, to: LEADER, term: 2, commitIndex: 1, round: 1, clockMs: 1 });
+  assert.equal(raft.leader, FOLLOWER);
+  return raft;
+}
+
+function recovered(ids: readonly string[]): Raft {
+  const base = foundingMeta(ids.map(member));
+  return new Raft({
     id: LEADER,
     recovered: {
       vote: { term: 1, votedFor: undefined },
@@ -28,10 +53,6 @@ function leading(): Raft {
     random: () => 7,
     now: 0,
   });
-  raft.advance(0, 0);
-  persist(raft);
-  assert.equal(raft.role, "leader");
-  return raft;
 }
 
 function persist(raft: Raft): void {
@@ -44,17 +65,21 @@ function persist(raft: Raft): void {
 }
 
 interface Told {
+  /** Ordinals of what was forwarded. */
+  readonly forwards: number[];
   readonly acks: { readonly bootId: number; readonly next: number }[];
   readonly failures: EngineError[];
 }
 
 function create(): { readonly proposals: Proposals; readonly told: Told } {
-  const told: Told = { acks: [], failures: [] };
+  const told: Told = { forwards: [], acks: [], failures: [] };
   const proposals = new Proposals({
     memberId: LEADER,
     bootId: 1,
     resendMs: 500,
-    send: (_to, _lane, [frame]) => {
+    send: (_to, _lane, [frame, record]) => {
+      const forwarded = record === undefined ? undefined : decodeForward(Buffer.concat([frame!, record]));
+      if (forwarded !== undefined) told.forwards.push(forwarded.ordinal);
       const ack = decodeForwardAck(frame!);
       if (ack !== undefined) told.acks.push({ bootId: ack.bootId, next: ack.next });
       return true;
@@ -123,6 +148,25 @@ test("what was proposed in vain is proposed again in the order in which it came,
   persist(raft);
   proposals.onTermApplied(raft.term + 1);
   assert.equal(proposals.pending, count);
+});
+
+test("what is forwarded a second time behind a snapshot, and was applied the first time, says nothing of what its leader has taken in since", () => {
+  const raft = following();
+  const { proposals, told } = create();
+  const add = (call: number): void =>
+    proposals.add({ call, record: new Uint8Array(BATCH_PREFIX_BYTES), commands: 1, timeoutMs: 10_000, inSessions: true }, 0);
+  add(1);
+  add(2);
+  proposals.flush(raft, 0);
+  // The state is replaced; the leader has taken in 1, and 2 was lost, as all that follows is for now.
+  proposals.onStateReplaced();
+  proposals.flush(raft, 0);
+  assert.deepEqual(told.forwards, [1, 2, 3, 4]);
+  proposals.onApplied({ sequence: 1 }, new Uint8Array(0));
+  told.forwards.length = 0;
+  proposals.flush(raft, 1_000);
+  // Without the second the leader takes none of the later ones, until the next term.
+  assert.ok(told.forwards.includes(2), `sent again: ${told.forwards.join(", ")}`);
 });
 
 test("a write that nothing was done for says so; one that was proposed does not promise it", () => {

@@ -9,6 +9,9 @@
  *   1. A forwards batch 7 to leader B in term 4; B crashes; C leads in term 5 and commits its empty entry.
  *   2. A applies the entry of term 5. Had B's entry with batch 7 survived, A would have applied it before.
  *   3. A proposes batch 7 again, to C, in term 5. Should B return and still append it in term 4, it cannot be committed.
+ *
+ * Where a snapshot takes the state's place nobody can tell whether a batch is in it. Its commands have numbers in this node's session
+ * (node-session.ts), or in one of their caller's: proposed again they are applied if they were not, and answered as they were if they were.
  */
 import { BATCH_PREFIX_BYTES, readBatchHeader, writeBatchHeader } from "../core/batch.ts";
 import type { MemberId } from "../core/raft/configuration.ts";
@@ -16,12 +19,16 @@ import { ENTRY_HEADER_BYTES } from "../core/raft/entry.ts";
 import type { Raft } from "../core/raft/raft.ts";
 import { EngineError } from "../errors.ts";
 import type { CallId } from "./boundary.ts";
+import type { NodeSession, Stamp } from "./node-session.ts";
+import type { Space } from "./space.ts";
 import { decodeForward, decodeForwardAck, encodeForward, encodeForwardAck } from "./peer-frames.ts";
 
 interface Batch {
   readonly call: CallId;
   readonly commands: number;
   readonly timeoutMs: number;
+  /** Its commands have numbers in sessions of their callers'. */
+  readonly inSessions?: boolean | undefined;
   /** In the node's clock. */
   readonly deadline: number;
   record: Uint8Array;
@@ -29,6 +36,10 @@ interface Batch {
   term: number;
   /** Its place among the batches forwarded in that term; 0 if proposed here. */
   ordinal: number;
+  /** The numbers it has in this node's session. */
+  stamp: Stamp | undefined;
+  /** It may have been applied before: it is told as such, and never loses its numbers. */
+  isAgain: boolean;
 }
 
 /** What this member, as the leader of `term`, has taken in from one opening of another. */
@@ -44,14 +55,24 @@ export interface ProposalsOptions {
   readonly memberId: MemberId;
   readonly bootId: number;
   readonly resendMs: number;
+  /** Bytes of batches that wait or are under way; beyond them a call is refused at once. Default 256 MiB. */
+  readonly pendingBytesMax?: number;
+  /** Judges what is to be proposed. Default: there is room for everything. */
+  readonly space?: Pick<Space, "shortOf" | "error" | "withoutGrowth" | "onProposed">;
+  /** Numbers what is proposed. Default: none. */
+  readonly session?: NodeSession | undefined;
   send(to: MemberId, lane: "urgent" | "bulk", frame: readonly Uint8Array[]): boolean;
   fail(call: CallId, error: EngineError): void;
 }
 
-/** Bytes of batches that wait or are under way; beyond them a call is refused at once. */
 const PENDING_BYTES_MAX = 256 << 20;
 /** Bytes forwarded and not yet taken in by the leader. */
 const FORWARD_BYTES_MAX = 8 << 20;
+/**
+ * While a round is under way the leader gathers what comes for the next one: a group costs about what one write costs. No longer than this, so
+ * that members far apart have several rounds under way.
+ */
+const HELD_MS_MAX = 1;
 /** Openings of one member that a leader remembers within its term. */
 const BOOTS_MAX = 64;
 /** A batch is closed behind 1 MiB, and its last command may have 16. The same for all members, whatever each allows its own callers. */
@@ -74,8 +95,12 @@ export class Proposals {
   #forwardNext = 1;
   #forwardBytes = 0;
   #resendAt = Number.POSITIVE_INFINITY;
+  #proposedAt = Number.NEGATIVE_INFINITY;
+  #heldUntil = Number.POSITIVE_INFINITY;
   #nextSequence = 1;
   #pendingBytes = 0;
+  /** A caller of this node writes; what the node writes for itself does no harm when it comes twice. */
+  #wantsSession = false;
 
   constructor(options: ProposalsOptions) {
     this.#options = options;
@@ -85,29 +110,37 @@ export class Proposals {
     return this.#batches.size;
   }
 
-  /** When flush() has to be called next for what the leader has not acknowledged. */
-  get resendAt(): number {
-    return this.#resendAt;
+  /** When flush() has to be called next: for what the leader has not acknowledged, or for what was held back. */
+  get flushAt(): number {
+    return Math.min(this.#resendAt, this.#heldUntil);
   }
 
   add(
-    call: { readonly call: CallId; readonly record: Uint8Array; readonly commands: number; readonly timeoutMs: number },
+    call: {
+      readonly call: CallId;
+      readonly record: Uint8Array;
+      readonly commands: number;
+      readonly timeoutMs: number;
+      readonly inSessions?: boolean | undefined;
+    },
     now: number,
   ): void {
-    if (this.#pendingBytes + call.record.byteLength > PENDING_BYTES_MAX) {
+    const { pendingBytesMax = PENDING_BYTES_MAX } = this.#options;
+    if (this.#pendingBytes + call.record.byteLength > pendingBytesMax) {
       this.#options.fail(
         call.call,
-        new EngineError("OVERLOADED", `more than ${PENDING_BYTES_MAX} bytes of writes are waiting`, {
+        new EngineError("OVERLOADED", `more than ${pendingBytesMax} bytes of writes are waiting`, {
           limit: "pendingBytes",
-          max: PENDING_BYTES_MAX,
+          max: pendingBytesMax,
           retryAfterMs: 100,
         }),
       );
       return;
     }
+    if (call.call >= 0 && call.inSessions !== true) this.#wantsSession = true;
     const sequence = this.#nextSequence++;
     this.#pendingBytes += call.record.byteLength;
-    this.#batches.set(sequence, { ...call, deadline: now + call.timeoutMs, term: 0, ordinal: 0 });
+    this.#batches.set(sequence, { ...call, deadline: now + call.timeoutMs, term: 0, ordinal: 0, stamp: undefined, isAgain: false });
     this.#calls.set(call.call, sequence);
     this.#waiting.push(sequence);
   }
@@ -123,10 +156,24 @@ export class Proposals {
     return this.#batches.get(header.sequence)?.call;
   }
 
-  onApplied(header: { readonly sequence: number }): void {
+  /** True: the batch was not applied, for its session had ended; it goes on without one, and its caller waits on. */
+  onApplied(header: { readonly sequence: number }, results: Uint8Array): boolean {
     const batch = this.#batches.get(header.sequence);
-    if (batch !== undefined && batch.ordinal > 0 && batch.term === this.#forwardTerm) this.#release(batch.ordinal);
+    // What was forwarded twice in a term was applied in the first place maybe: that says nothing of what lies between the two.
+    if (batch !== undefined && batch.ordinal > 0 && batch.term === this.#forwardTerm && !batch.isAgain) this.#release(batch.ordinal);
+    const { session } = this.#options;
+    const isGone = batch?.stamp !== undefined && session!.isGone(batch.stamp, results);
+    if (isGone && !batch.isAgain) {
+      batch.term = 0;
+      batch.ordinal = 0;
+      batch.record = batch.record.slice();
+      session!.unstamp(batch.record, batch.stamp!);
+      batch.stamp = undefined;
+      this.#waiting.unshift(header.sequence);
+      return true;
+    }
     this.#forget(header.sequence);
+    return false;
   }
 
   /** The leader has taken in all forwarded batches up to and including this ordinal. */
@@ -153,10 +200,19 @@ export class Proposals {
     if (this.#forwardTerm < term) this.#resetForwarding(0, undefined);
   }
 
-  /** The state was replaced by a snapshot: whether what was proposed before is in it, nobody can tell. */
+  /** The state was replaced by a snapshot: whether what was proposed before is in it, nobody can tell. What has numbers is proposed again. */
   onStateReplaced(): void {
+    const again: number[] = [];
     for (const [sequence, batch] of this.#batches) {
       if (batch.term === 0) continue;
+      if (batch.stamp !== undefined || batch.inSessions === true) {
+        batch.term = 0;
+        batch.ordinal = 0;
+        batch.record = batch.record.slice();
+        batch.isAgain = true;
+        again.push(sequence);
+        continue;
+      }
       this.#fail(
         sequence,
         new EngineError(
@@ -167,6 +223,7 @@ export class Proposals {
         ),
       );
     }
+    if (again.length > 0) this.#waiting = again.concat(this.#waiting);
   }
 
   /** Hands on what waits: to Raft where this node leads, else to the leader. */
@@ -190,14 +247,25 @@ export class Proposals {
 
   #dispatch(raft: Raft, now: number): void {
     let taken = 0;
+    this.#heldUntil = Number.POSITIVE_INFINITY;
+    if (this.#wantsSession && raft.leader !== undefined) {
+      this.#wantsSession = false;
+      this.#options.session?.prepare(now);
+    }
     if (raft.role === "leader") {
+      if (raft.lastIndex > raft.commitIndex && now < this.#proposedAt + HELD_MS_MAX) {
+        this.#heldUntil = this.#proposedAt + HELD_MS_MAX;
+        return;
+      }
+      this.#proposedAt = now;
       while (taken < this.#waiting.length && raft.proposalRefusal() === undefined) {
         const sequence = this.#waiting[taken]!;
         const batch = this.#batches.get(sequence);
-        if (batch !== undefined) {
-          this.#writeHeader(batch, sequence);
+        if (batch !== undefined && this.#hasRoom(batch, sequence)) {
+          this.#writeHeader(batch, sequence, now);
           const entry = raft.propose(batch.record, "command");
           if (entry === undefined) break;
+          this.#options.space?.onProposed(entry.index, batch.record, batch.commands);
           batch.term = entry.term;
           batch.ordinal = 0;
         }
@@ -208,8 +276,8 @@ export class Proposals {
       while (taken < this.#waiting.length && this.#forwardBytes < FORWARD_BYTES_MAX) {
         const sequence = this.#waiting[taken]!;
         const batch = this.#batches.get(sequence);
-        if (batch !== undefined) {
-          this.#writeHeader(batch, sequence);
+        if (batch !== undefined && this.#hasRoom(batch, sequence)) {
+          this.#writeHeader(batch, sequence, now);
           batch.term = raft.term;
           batch.ordinal = this.#forwardNext++;
           this.#forwarded.push({ sequence, ordinal: batch.ordinal, bytes: batch.record.byteLength });
@@ -223,9 +291,39 @@ export class Proposals {
     if (taken > 0) this.#waiting.splice(0, taken);
   }
 
-  #writeHeader(batch: Batch, sequence: number): void {
-    const { memberId: origin, bootId } = this.#options;
+  /**
+   * Refuses what there is no room for: the whole batch, which ends here, or within it, where other commands go on. Nothing of it was proposed
+   * in a term that could still commit it, so that "nothing was changed" is true.
+   */
+  #hasRoom(batch: Batch, sequence: number): boolean {
+    const { space } = this.#options;
+    const short = space?.shortOf(batch.record, batch.commands) ?? "none";
+    if (short === "none") return true;
+    // What may have been applied before is refused in the log alone, where its first answer is known.
+    const record = short === "some" || batch.isAgain ? space!.withoutGrowth(batch.record, batch.commands) : undefined;
+    if (record === undefined) {
+      this.#fail(sequence, space!.error());
+      return false;
+    }
+    this.#pendingBytes += record.byteLength - batch.record.byteLength;
+    batch.record = record;
+    return true;
+  }
+
+  #writeHeader(batch: Batch, sequence: number, now: number): void {
+    const { memberId: origin, bootId, session } = this.#options;
+    if (session !== undefined) this.#number(batch, session, now);
     writeBatchHeader(batch.record, { origin, bootId, sequence, commands: batch.commands });
+  }
+
+  #number(batch: Batch, session: NodeSession, now: number): void {
+    const { stamp } = batch;
+    // Of a session that has ended since, and never applied: it is as if it had not been proposed.
+    if (stamp !== undefined && !batch.isAgain && !session.holds(stamp)) {
+      session.unstamp(batch.record, stamp);
+      batch.stamp = undefined;
+    }
+    if (batch.inSessions !== true) batch.stamp ??= session.stamp(batch.record, batch.commands, now);
   }
 
   /** What the leader has not acknowledged as taken in is sent again, in order; it ignores what it has. */
@@ -274,8 +372,13 @@ export class Proposals {
     }
     // Refused for now (a transfer, too much uncommitted): the forwarder sends it again.
     if (header.commands > 0) {
-      const entry = raft.propose(record, "command");
+      const { space } = this.#options;
+      // Refused here, it is refused in the log: its member answers from that, and the batches behind it keep their order.
+      const isShort = space !== undefined && space.shortOf(record, header.commands) !== "none";
+      const admitted = (isShort ? space.withoutGrowth(record, header.commands) : undefined) ?? record;
+      const entry = raft.propose(admitted, "command");
       if (entry === undefined) return;
+      space?.onProposed(entry.index, admitted, header.commands);
       raft.awaitCommit(from, entry.index);
     }
     inflow.next++;
@@ -301,7 +404,7 @@ export class Proposals {
     let next = this.#resendAt;
     for (const [sequence, batch] of this.#batches) {
       if (batch.deadline <= now) {
-        const proposed = batch.term !== 0;
+        const proposed = batch.term !== 0 || batch.isAgain;
         const waitedFor = proposed ? "quorum" : leaderKnown ? "queue" : "leader";
         this.#fail(
           sequence,
@@ -324,7 +427,7 @@ export class Proposals {
 
   /** The node stops: every caller is told what is known. */
   failAll(make: (mayHaveApplied: boolean) => EngineError): void {
-    for (const [sequence, batch] of this.#batches) this.#fail(sequence, make(batch.term !== 0));
+    for (const [sequence, batch] of this.#batches) this.#fail(sequence, make(batch.term !== 0 || batch.isAgain));
   }
 
   #fail(sequence: number, error: EngineError): void {
@@ -339,6 +442,7 @@ export class Proposals {
     this.#batches.delete(sequence);
     this.#calls.delete(batch.call);
     this.#pendingBytes -= batch.record.byteLength;
+    if (batch.stamp !== undefined) this.#options.session!.settle(batch.stamp);
   }
 
   #resetForwarding(term: number, to: MemberId | undefined): void {

@@ -1,9 +1,10 @@
 /**
- * Ranges of this node's callers, read a slice at a time by turns, so that neither a large one nor many at once make a turn long; and
+ * Ranges and read-only transactions of this node's callers, read a slice at a time by turns, so that neither a large one nor many at once make a turn long; and
  * the revisions that their scans have pinned. When a range may be answered is decided before it comes here (reads.ts).
  */
 import type { KvMachine, Pin } from "../core/kv/machine.ts";
 import { ANSWER_BYTES_MAX, type RangeReading, type ReadRefused } from "../core/kv/read.ts";
+import type { TxnReading } from "../core/kv/txn-reading.ts";
 import { EngineError, toWire } from "../errors.ts";
 import type { CallId, FromNode, ToNode } from "./boundary.ts";
 
@@ -17,12 +18,13 @@ const PINS_MAX = 10_000;
 const PIN_IDLE_MS = 60_000;
 
 type RangeCall = ToNode & { readonly kind: "range" };
+type TxnCall = ToNode & { readonly kind: "readTxn" };
 
 interface Reading {
-  readonly call: RangeCall;
+  readonly call: RangeCall | TxnCall;
   readonly deadline: number;
   /** undefined until its first slice: those that wait hold nothing. */
-  reading: RangeReading | undefined;
+  reading: RangeReading | TxnReading | undefined;
 }
 
 interface HeldPin {
@@ -36,11 +38,16 @@ export class Ranges {
   /** At most as many as callers may have calls pending. */
   #queue: Reading[] = [];
   readonly #pins = new Map<CallId, HeldPin>();
+  readonly #turnRecords: number;
+  readonly #sliceRecords: number;
   #expireAt = Number.POSITIVE_INFINITY;
 
-  constructor(machine: KvMachine, post: (message: FromNode) => void) {
+  /** `turnRecordsMax`: what is read in one turn, if less than by default. */
+  constructor(machine: KvMachine, post: (message: FromNode) => void, turnRecordsMax: number = TURN_RECORDS) {
     this.#machine = machine;
     this.#post = post;
+    this.#turnRecords = Math.min(TURN_RECORDS, turnRecordsMax);
+    this.#sliceRecords = Math.min(SLICE_RECORDS, turnRecordsMax);
   }
 
   get pinned(): number {
@@ -52,16 +59,16 @@ export class Ranges {
     return this.#expireAt;
   }
 
-  /** The state may be read now: this range is answered as of a revision at or behind the present one. */
-  add(call: RangeCall, now: number): void {
-    if (call.pin && this.#pins.size >= PINS_MAX) {
+  /** The state may be read now: this call is answered as of a revision at or behind the present one. */
+  add(call: RangeCall | TxnCall, now: number): void {
+    if (call.kind === "range" && call.pin && this.#pins.size >= PINS_MAX) {
       this.#fail(
         call.call,
         new EngineError("OVERLOADED", `this node already serves ${PINS_MAX} scans`, { limit: "scans", max: PINS_MAX, retryAfterMs: 1_000 }),
       );
       return;
     }
-    const pinned = this.#pins.get(call.pinned);
+    const pinned = call.kind === "range" ? this.#pins.get(call.pinned) : undefined;
     if (pinned !== undefined) pinned.usedAt = now;
     const deadline = now + call.timeoutMs;
     this.#expireAt = Math.min(this.#expireAt, deadline);
@@ -72,16 +79,17 @@ export class Ranges {
   step(now: () => number): boolean {
     if (this.#queue.length === 0) return false;
     const until = now() + TURN_MS_MAX;
-    let records = TURN_RECORDS;
+    let records = this.#turnRecords;
     const rest: Reading[] = [];
     let at = 0;
     while (at < this.#queue.length && records > 0) {
       const one = this.#queue[at++]!;
-      const { call } = one;
-      one.reading ??= this.#machine.range(call.request, call.bytesMax === 0 ? {} : { bytesMax: call.bytesMax });
-      if (one.reading.step(SLICE_RECORDS)) this.#finish(one.call, one.reading, until - TURN_MS_MAX);
-      else rest.push(one);
-      records -= SLICE_RECORDS;
+      one.reading ??= this.#begin(one.call);
+      if (one.reading !== undefined) {
+        if (one.reading.step(this.#sliceRecords)) this.#finish(one.call, one.reading, until - TURN_MS_MAX);
+        else rest.push(one);
+      }
+      records -= this.#sliceRecords;
       if (now() >= until) break;
     }
     // Those that were not reached come first next time.
@@ -89,10 +97,29 @@ export class Ranges {
     return this.#queue.length > 0;
   }
 
-  #finish(call: RangeCall, reading: RangeReading, now: number): void {
+  /** undefined: it makes no sense, and its caller was told. */
+  #begin(call: RangeCall | TxnCall): RangeReading | TxnReading | undefined {
+    if (call.kind === "range") {
+      const pinned = this.#pins.has(call.pinned);
+      return this.#machine.range(call.request, call.bytesMax === 0 ? { pinned } : { bytesMax: call.bytesMax, pinned });
+    }
+    const reading = this.#machine.readTxn(call.txn);
+    if (typeof reading !== "string") return reading;
+    this.#fail(
+      call.call,
+      new EngineError("UNSUPPORTED", `the node refuses the transaction as ${reading}`, { feature: reading, server: "member" }),
+    );
+    return undefined;
+  }
+
+  #finish(call: RangeCall | TxnCall, reading: RangeReading | TxnReading, now: number): void {
     const result = reading.result();
     if ("refused" in result) {
-      this.#fail(call.call, refusal(call, result));
+      this.#fail(call.call, readRefusal(result, call.kind === "range" ? call.request.revision : undefined));
+      return;
+    }
+    if (call.kind === "readTxn" || result instanceof Uint8Array) {
+      this.#post({ kind: "written", call: call.call, results: result as Uint8Array });
       return;
     }
     const { kvs, returned, count, more, revision } = result;
@@ -142,7 +169,7 @@ export class Ranges {
       const { timeoutMs } = one.call;
       this.#fail(
         one.call.call,
-        new EngineError("TIMEOUT", `the range was not read within ${timeoutMs} ms`, { timeoutMs, waitedFor: "queue" }),
+        new EngineError("TIMEOUT", `what was asked for was not read within ${timeoutMs} ms`, { timeoutMs, waitedFor: "queue" }),
       );
       return false;
     });
@@ -170,18 +197,18 @@ export class Ranges {
   }
 }
 
-function refusal({ request }: RangeCall, { refused, revision }: ReadRefused): EngineError {
+/** Why a read as of `asked` has no answer; undefined: as of now, or of several revisions. */
+export function readRefusal({ refused, revision }: ReadRefused, asked: number | undefined): EngineError {
+  const what = asked === undefined ? "the revision" : `revision ${asked}`;
   switch (refused) {
     case "compacted":
-      return new EngineError("COMPACTED", `revision ${request.revision} is gone: history begins after ${revision}`, {
-        compactRevision: revision,
-      });
+      return new EngineError("COMPACTED", `${what} is gone: history begins at ${revision}`, { compactRevision: revision });
     case "future":
-      return new EngineError("FUTURE_REVISION", `revision ${request.revision} has not been reached: this node is at ${revision}`, {
+      return new EngineError("FUTURE_REVISION", `${what} has not been reached: this node is at ${revision}`, {
         currentRevision: revision,
       });
     case "tooLarge":
-      return new EngineError("OVERLOADED", "the answer exceeds what one range may hold: set a limit, or use scan()", {
+      return new EngineError("OVERLOADED", "the answer exceeds what one may hold: set a limit, or use scan()", {
         limit: "rangeBytes",
         max: ANSWER_BYTES_MAX,
         retryAfterMs: 0,

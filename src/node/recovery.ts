@@ -20,11 +20,14 @@ export async function recoverMember(
   const { identity: bytes, log } = storage.recovered;
   if (bytes === undefined && log !== undefined) throw lost("identity", "a log is there, and no identity file");
   const identity = bytes === undefined ? await beginIdentity(storage, options, random) : decodeIdentity(bytes);
-  checkIdentity(identity, { name: options.name === "" ? undefined : options.name, bootstrap: options.bootstrap });
+  const state = stateKind(options);
+  checkIdentity(identity, { name: options.name === "" ? undefined : options.name, bootstrap: options.bootstrap, state });
   if (identity.phase === "active") {
     if (log === undefined) throw lost("log", "the member has taken part, and its log is gone");
     return { identity, log };
   }
+  // The identity is there before what it begins with: without that it would begin with nothing.
+  if (identity.restored !== undefined && log === undefined) throw unfinishedRestore();
   // Founded by this node alone: there is nobody to wait for.
   if (identity.phase === "pending" && identity.founding!.configuration.members.length === 1) {
     const founded = await foundLog(storage, identity);
@@ -38,7 +41,7 @@ export async function recoverMember(
 async function beginIdentity(storage: Storage, options: NodeOptions, random: Random): Promise<Identity> {
   const { bootstrap, peer, defaultName } = options;
   const name = options.name === "" ? defaultName : options.name;
-  let identity = newIdentity({ name, bootstrap }, random);
+  let identity = newIdentity({ name, bootstrap, state: stateKind(options) }, random);
   if (bootstrap === undefined || Object.keys(bootstrap).length === 1) {
     const { memberId, incarnation } = identity;
     const peerAddress = bootstrap?.[name] ?? peer?.advertise ?? "";
@@ -49,10 +52,13 @@ async function beginIdentity(storage: Storage, options: NodeOptions, random: Ran
   return identity;
 }
 
-/** Begins the log of a new member with the founding configuration; what was begun before a crash is there already. */
+/**
+ * Begins the log of a new member with the founding configuration; what was begun before a crash is there already. The log of a restored backup is
+ * there too, and has no configuration until now.
+ */
 export async function foundLog(storage: Storage, identity: Identity): Promise<RecoveredLog> {
   const { log } = storage.recovered;
-  if (log !== undefined) return log;
+  if (log !== undefined && log.base.configuration.members.length > 0) return log;
   const base = identity.founding!;
   await storage.found(base);
   return {
@@ -64,6 +70,20 @@ export async function foundLog(storage: Storage, identity: Identity): Promise<Re
     configurationEntries: [],
     tail: [],
   };
+}
+
+function unfinishedRestore(): EngineError {
+  const found = "a restore that was not finished, or has lost its log";
+  return new EngineError("CORRUPT", `the data directory holds ${found}: remove it and restore the backup again`, {
+    path: "log",
+    offset: 0,
+    expected: "the log of a restored backup",
+    found,
+  });
+}
+
+function stateKind(options: NodeOptions): "user" | undefined {
+  return options.stateMachine === undefined ? undefined : "user";
 }
 
 function lost(what: string, found: string): EngineError {

@@ -77,6 +77,7 @@ test("a snapshot that is taken over while the log goes on never takes the state 
           sent.push(Buffer.concat(frame));
           return true;
         },
+        flush: () => {},
         pendingBytes: () => 0,
         listening: undefined,
         close: () => Promise.resolve(),
@@ -153,11 +154,11 @@ test("a snapshot that is taken over while the log goes on never takes the state 
     await microtasks();
     for (const run of deferred.splice(0)) {
       run();
-      assert.ok(look().machine.revision >= revision, `the state went from revision ${revision} to ${look().machine.revision}`);
-      revision = look().machine.revision;
+      assert.ok(look().machine!.revision >= revision, `the state went from revision ${revision} to ${look().machine!.revision}`);
+      revision = look().machine!.revision;
     }
   }
   assert.ok(sent.some((frame) => frame[0] === FRAME_SNAPSHOT_ACK && decodeSnapshotAck(frame)?.outcome === "installed"));
-  assert.equal(look().machine.appliedIndex, 10);
+  assert.equal(look().machine!.appliedIndex, 10);
   node.kill();
 });

@@ -8,9 +8,12 @@ import type { Storage } from "../storage/storage.ts";
 /** Disk slices: small enough that the log's syncs are not held up behind one. */
 export const SNAPSHOT_SLICE_BYTES: number = 256 << 10;
 
+/** After a snapshot that found no room, the next one is tried no sooner. */
+const RETRY_MS = 5_000;
+
 export interface SnapshotSource {
-  /** At most `bytesMax`, sometimes none; undefined at the end. */
-  read(bytesMax: number): Uint8Array | undefined;
+  /** At most `bytesMax`, sometimes none; undefined at the end. One at a time. */
+  read(bytesMax: number): Uint8Array | undefined | Promise<Uint8Array | undefined>;
   /** Lets go of the revision. */
   cancel(): void;
 }
@@ -18,6 +21,7 @@ export interface SnapshotSource {
 export interface SnapshotMakerOptions {
   readonly storage: Storage;
   readonly logBytesMin: number;
+  now(): number;
   /** The state as of now, between two entries, and where in the log that is. undefined: not possible now. */
   begin(): { readonly meta: SnapshotMeta; readonly source: SnapshotSource } | undefined;
   /** Whether this member's own disk has the log up to here. */
@@ -36,6 +40,8 @@ export class SnapshotMaker {
   #stopped = false;
   #lastBytes = 0;
   #wanted = false;
+  /** After one that was abandoned. */
+  #notBefore = Number.NEGATIVE_INFINITY;
 
   constructor(options: SnapshotMakerOptions) {
     this.#options = options;
@@ -57,7 +63,7 @@ export class SnapshotMaker {
   /** Called once a turn. */
   poll(): void {
     const { storage, logBytesMin } = this.#options;
-    if (this.#running || this.#stopped) return;
+    if (this.#running || this.#stopped || this.#options.now() < this.#notBefore) return;
     if (!this.#wanted && storage.logBytes <= Math.max(logBytesMin, this.#lastBytes)) return;
     const begun = this.#options.begin();
     if (begun === undefined) return;
@@ -65,7 +71,11 @@ export class SnapshotMaker {
     this.#running = true;
     this.#make(begun).then(
       () => this.#end(),
-      () => this.#end(), // Storage reports its own failure; a full disk abandons the snapshot and the log goes on.
+      () => {
+        // Storage reports its own failure; a full disk abandons the snapshot and the log goes on.
+        this.#notBefore = this.#options.now() + RETRY_MS;
+        this.#end();
+      },
     );
   }
 
@@ -81,7 +91,7 @@ export class SnapshotMaker {
       try {
         let bytes = 0;
         for (;;) {
-          const slice = this.#stopped ? undefined : source.read(SNAPSHOT_SLICE_BYTES);
+          const slice = this.#stopped ? undefined : await source.read(SNAPSHOT_SLICE_BYTES);
           if (slice === undefined) break;
           bytes += slice.byteLength;
           if (slice.byteLength > 0) await writer.write(slice);

@@ -100,6 +100,7 @@ test("making a snapshot lets the node's turns go on, also where a slice is empty
     const maker = new SnapshotMaker({
       storage,
       logBytesMin: 0,
+      now: () => 0,
       begin: () => ({ meta: base, source: { read: () => (slices++ < 100 ? new Uint8Array(slices % 2) : undefined), cancel: () => {} } }),
       isPersisted: () => true,
       discardable: (index) => index,

@@ -28,7 +28,14 @@ export function openNodeThread(options: NodeOptions, workerUrl: string | URL | u
     post: (messages: readonly ToNode[]) => {
       const transfer: ArrayBuffer[] = [];
       for (const message of messages) {
-        const bytes = message.kind === "write" ? message.record : message.kind === "read" ? message.reads : undefined;
+        const bytes =
+          message.kind === "write"
+            ? message.record
+            : message.kind === "read"
+              ? message.reads
+              : message.kind === "query"
+                ? message.queries
+                : undefined;
         if (bytes !== undefined && bytes.buffer instanceof ArrayBuffer) transfer.push(bytes.buffer);
       }
       worker.postMessage(messages, transfer);

@@ -1,26 +1,26 @@
 /** The watches of this node's callers: the hub finds their events; this adds periodic progress, and tells the callers. */
 import type { KvMachine } from "../core/kv/machine.ts";
 import type { FromNode, ToNode } from "./boundary.ts";
+import { DeadlineHeap } from "./deadline-heap.ts";
 
 const PUMP_RECORDS = 2_000;
-/** What one output costs of a watch's credit, beside its bytes. */
-const OUTPUT_BYTES = 64;
 /** Progress is asked for this much late at most, so that thousands of watches cost a few looks. */
 const PROGRESS_STEP_MS = 20;
 
+/** A watch that wants to be told now and then that there is nothing to tell. */
 interface Progress {
+  readonly id: number;
   readonly intervalMs: number;
-  /** When something was last told. */
-  at: number;
-  /** What is left of its credit, by the hub's reckoning. Progress comes without credit, so that a reader who stays away would pile it up. */
-  creditBytes: number;
+  deadline: number;
+  heapAt: number;
 }
 
 export class Watching {
   readonly #post: (message: FromNode) => void;
   readonly #progress = new Map<number, Progress>();
+  readonly #deadlines = new DeadlineHeap<Progress>();
   #machine: KvMachine;
-  #progressAt = Number.POSITIVE_INFINITY;
+  #askedAt = Number.NEGATIVE_INFINITY;
 
   constructor(machine: KvMachine, post: (message: FromNode) => void) {
     this.#machine = machine;
@@ -28,29 +28,28 @@ export class Watching {
   }
 
   get count(): number {
-    return this.#progress.size;
+    return this.#machine.watches.count;
   }
 
   add(message: ToNode & { readonly kind: "watch" }, now: number): void {
     const { watch: id, interval, fromRevision, initial, prevKv, only, onGap, progressMs, creditBytes } = message;
-    const intervalMs = progressMs === 0 ? Number.POSITIVE_INFINITY : progressMs;
-    this.#progress.set(id, { intervalMs, at: now, creditBytes });
     const { revision } = this.#machine.watches.add({ id, interval, fromRevision, initial, prevKv, only, onGap });
     this.#machine.watches.credit(id, creditBytes);
     this.#post({ kind: "watching", watch: id, revision });
-    this.#progressAt = Math.min(this.#progressAt, now + intervalMs);
+    if (progressMs === 0 || progressMs === Number.POSITIVE_INFINITY) return;
+    const progress = { id, intervalMs: progressMs, deadline: now + progressMs, heapAt: -1 };
+    this.#progress.set(id, progress);
+    this.#deadlines.add(progress);
   }
 
   remove(id: number): void {
-    this.#progress.delete(id);
     this.#machine.watches.remove(id);
+    this.#forget(id);
   }
 
-  credit(id: number, bytes: number): void {
-    const state = this.#progress.get(id);
-    if (state === undefined) return;
-    state.creditBytes += bytes;
-    this.#machine.watches.credit(id, bytes);
+  credit(ids: ArrayLike<number>, bytes: ArrayLike<number>): void {
+    const { watches } = this.#machine;
+    for (let i = 0; i < ids.length; i++) watches.credit(ids[i]!, bytes[i]!);
   }
 
   requestProgress(id: number): void {
@@ -64,25 +63,21 @@ export class Watching {
 
   /** Hands on what is there. True if there may be more at once. */
   pump(now: number): boolean {
-    if (this.#progress.size === 0) return false;
-    if (now >= this.#progressAt) this.#askProgress(now);
-    const outputs = this.#machine.watches.pump(PUMP_RECORDS);
-    for (const output of outputs) {
-      const state = this.#progress.get(output.id);
-      if (state !== undefined) {
-        state.at = now;
-        state.creditBytes -= output.bytes.byteLength + OUTPUT_BYTES;
-      }
-      if (output.kind === "ended") this.#progress.delete(output.id);
+    const { watches } = this.#machine;
+    if (watches.count === 0) return false;
+    if (now >= this.deadline) this.#askProgress(now);
+    for (const output of watches.pump(PUMP_RECORDS, now)) {
+      if (output.kind === "ended") for (let i = 0; i < output.ids.length; i++) this.#forget(output.ids[i]!);
       this.#post({
         kind: "watched",
-        watch: output.id,
+        watches: output.ids,
         what: output.kind,
         revision: output.revision,
         bytes: output.bytes,
         count: output.count,
         reason: output.reason,
-        compactRevision: output.compactRevision ?? 0,
+        // What is gone, to the hub; what is still there, to callers.
+        compactRevision: (output.compactRevision ?? 0) + 1,
         more: output.more,
       });
     }
@@ -90,19 +85,31 @@ export class Watching {
   }
 
   #askProgress(now: number): void {
-    let next = Number.POSITIVE_INFINITY;
-    for (const [id, state] of this.#progress) {
-      if (state.at + state.intervalMs <= now) {
-        if (state.creditBytes > 0) this.#machine.watches.requestProgress(id);
-        state.at = now;
-      }
-      next = Math.min(next, state.at + state.intervalMs);
+    const { watches } = this.#machine;
+    this.#askedAt = now;
+    for (let due = this.#deadlines.first; due !== undefined && due.deadline <= now; due = this.#deadlines.first) {
+      this.#deadlines.remove(due);
+      const silentSince = Math.max(watches.toldAt(due.id), due.deadline - due.intervalMs);
+      const isSilent = silentSince + due.intervalMs <= now;
+      // Without credit nobody reads: what is told would pile up.
+      if (isSilent && watches.hasCredit(due.id)) watches.requestProgress(due.id);
+      due.deadline = (isSilent ? now : silentSince) + due.intervalMs;
+      // An interval of next to nothing must not hold this loop.
+      due.deadline = Math.max(due.deadline, now + 1);
+      this.#deadlines.add(due);
     }
-    this.#progressAt = Math.max(next, now + PROGRESS_STEP_MS);
+  }
+
+  #forget(id: number): void {
+    const progress = this.#progress.get(id);
+    if (progress === undefined) return;
+    this.#progress.delete(id);
+    this.#deadlines.remove(progress);
   }
 
   /** When pump() must be called next at the latest. */
   get deadline(): number {
-    return this.#progress.size === 0 ? Number.POSITIVE_INFINITY : this.#progressAt;
+    const { first } = this.#deadlines;
+    return first === undefined ? Number.POSITIVE_INFINITY : Math.max(first.deadline, this.#askedAt + PROGRESS_STEP_MS);
   }
 }

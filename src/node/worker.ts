@@ -27,10 +27,14 @@ if (port !== null) {
               ? message.kvs
               : message.kind === "watched"
                 ? message.bytes
-                : undefined;
-      // Only buffers that are the message's own may leave this thread.
-      if (bytes !== undefined && bytes.byteLength > 0 && bytes.byteOffset === 0 && bytes.buffer instanceof ArrayBuffer)
-        transfer.add(bytes.buffer);
+                : message.kind === "answers"
+                  ? message.answers
+                  : message.kind === "backup"
+                    ? message.bytes
+                    : undefined;
+      // Only buffers that are the message's own may leave this thread. Those of watches are, though several may be views of one.
+      const isOwn = bytes !== undefined && bytes.byteLength > 0 && (bytes.byteOffset === 0 || message.kind === "watched");
+      if (isOwn && bytes.buffer instanceof ArrayBuffer) transfer.add(bytes.buffer);
     }
     port.postMessage(messages, [...transfer]);
     if (messages.some(({ kind }) => kind === "closed")) port.close();

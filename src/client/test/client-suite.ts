@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { EngineError } from "../../errors.ts";
 import type { Client, WatchBatch } from "../client.ts";
+import { maintenanceSuite } from "./maintenance-suite.ts";
+import { transactionSuite } from "./transaction-suite.ts";
 
 export interface ClientCase {
   readonly name: string;
@@ -22,6 +24,12 @@ async function take(batches: AsyncIterator<WatchBatch>): Promise<WatchBatch> {
   }
 }
 
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+
 const words = (batch: WatchBatch): string[] => {
   if (batch.kind === "progress") return [];
   if (batch.kind === "reset") return batch.kvs.map((kv) => `${kv.key}=${kv.text()}`);
@@ -31,6 +39,8 @@ const words = (batch: WatchBatch): string[] => {
 };
 
 export const clientSuite: readonly ClientCase[] = [
+  ...transactionSuite,
+  ...maintenanceSuite,
   {
     name: "a key that was put is read back at every consistency, with its place in history",
     run: async (client) => {
@@ -192,8 +202,10 @@ export const clientSuite: readonly ClientCase[] = [
     run: async (client) => {
       const watch = client.watch({ prefix: "ttl/" }, { prevKv: true });
       const batches = watch[Symbol.asyncIterator]();
-      await client.put("ttl/kept", "a", { ttlMs: 50 });
+      await client.put("ttl/kept", "a", { ttlMs: 60_000 });
+      assert.notEqual((await client.get("ttl/kept"))?.lease, undefined);
       await client.put("ttl/kept", "b");
+      assert.equal((await client.get("ttl/kept"))?.lease, undefined);
       await client.put("ttl/gone", "c", { ttlMs: 50 });
       assert.deepEqual(words(await take(batches)), ["put ttl/kept=a"]);
       assert.deepEqual(words(await take(batches)), ["put ttl/kept=b"]);
@@ -206,6 +218,125 @@ export const clientSuite: readonly ClientCase[] = [
       assert.equal(await client.get("ttl/gone"), undefined);
       assert.equal((await client.get("ttl/kept"))?.text(), "b");
       await watch.close();
+    },
+  },
+  {
+    name: "a lease has an id, chosen or drawn, and takes its keys with it when it is revoked, at one revision",
+    run: async (client) => {
+      const watch = client.watch({ prefix: "lease/" });
+      const batches = watch[Symbol.asyncIterator]();
+      const lease = await client.lease({ ttlMs: 60_000, id: "abc" });
+      assert.equal(lease.id, "0000000000000abc");
+      assert.equal(lease.ttlMs, 60_000);
+      await assert.rejects(client.lease({ ttlMs: 60_000, id: "0abc" }), code("ALREADY_EXISTS"));
+      await client.put("lease/b", "2", { lease });
+      await client.put("lease/a", "1", { lease: "abc" });
+      assert.equal(await client.compareAndSwap("lease/c", undefined, "3", { lease }), true);
+      assert.equal((await client.get("lease/a"))?.lease, lease.id);
+      const other = await client.lease({ ttlMs: 50_000 });
+      assert.match(other.id, /^[0-7][0-9a-f]{15}$/);
+      const info = await client.leases.get(lease.id, { keys: true });
+      assert.ok(info !== undefined && info.remainingMs > 30_000 && info.remainingMs <= 60_000);
+      assert.equal(info.ttlMs, 60_000);
+      assert.deepEqual(
+        info.keys.map((key) => new TextDecoder().decode(key)),
+        ["lease/a", "lease/b", "lease/c"],
+      );
+      assert.deepEqual((await client.leases.get("abc"))?.keys, []);
+      const ids = await client.leases.list();
+      assert.ok(ids.indexOf(other.id) >= 0 && ids.indexOf(other.id) < ids.indexOf(lease.id), "what is due first comes first");
+      await lease.revoke();
+      for (let i = 0; i < 3; i++) await take(batches);
+      const gone = await take(batches);
+      assert.deepEqual(words(gone), ["delete lease/a revocation", "delete lease/b revocation", "delete lease/c revocation"]);
+      assert.equal(await client.leases.get(lease.id), undefined);
+      await assert.rejects(client.leases.revoke(lease.id), code("NOT_FOUND"));
+      await assert.rejects(client.leases.renew(lease.id), code("NOT_FOUND"));
+      await assert.rejects(client.put("lease/d", "x", { lease }), code("NOT_FOUND"));
+      await lease.close();
+      await other[Symbol.asyncDispose]();
+      await other.close();
+      assert.equal(await client.leases.get(other.id), undefined);
+      await watch.close();
+    },
+  },
+  {
+    name: "a lease that its holder gives up is lost from then on, and says so at once",
+    run: async (client) => {
+      const lease = await client.lease({ ttlMs: 10_000 });
+      assert.ok(lease.remainingMs() > 5_000 && lease.remainingMs() <= 9_000, "a tenth is kept for clocks that differ");
+      lease.throwIfLost();
+      assert.equal(lease.signal.aborted, false);
+      assert.deepEqual(await lease.renew(), { ttlMs: 10_000 });
+      const revoking = lease.revoke();
+      assert.equal(lease.signal.aborted, true);
+      assert.equal(lease.remainingMs(), 0);
+      code("LOST")(lease.signal.reason);
+      assert.throws(() => lease.throwIfLost(), code("LOST"));
+      await revoking;
+      await assert.rejects(lease.renew(), code("LOST"));
+      await lease.revoke();
+    },
+  },
+  {
+    name: "a lease that is kept alive outlives its time to live, and one that is not dies with its keys",
+    run: async (client) => {
+      const kept = await client.lease({ ttlMs: 700 });
+      const left = await client.lease({ ttlMs: 700, keepAlive: false });
+      const abandoned = await client.lease({ ttlMs: 700 });
+      abandoned.abandon();
+      await client.put("kept", "x", { lease: kept });
+      const watch = client.watch("left");
+      const batches = watch[Symbol.asyncIterator]();
+      await client.put("left", "x", { lease: left });
+      await Promise.all([aborted(left.signal), aborted(abandoned.signal)]);
+      assert.equal((await client.get("left"))?.lease, left.id, "the holder hears of it before the key goes");
+      code("LOST")(left.signal.reason);
+      assert.throws(() => left.throwIfLost(), code("LOST"));
+      await take(batches);
+      assert.deepEqual(words(await take(batches)), ["delete left expiry"]);
+      await watch.close();
+      kept.throwIfLost();
+      assert.equal(kept.signal.aborted, false);
+      assert.equal((await client.get("kept"))?.lease, kept.id);
+      assert.equal(await client.leases.get(left.id), undefined);
+      await client.leases.revoke(kept.id);
+      await aborted(kept.signal);
+      assert.equal(await client.get("kept"), undefined);
+      await kept.close();
+    },
+  },
+  {
+    name: "a key with a time to live has a lease of its own, which ends with it",
+    run: async (client) => {
+      await client.put("own", "x", { ttlMs: 60_000 });
+      const id = (await client.get("own"))?.lease ?? "";
+      const info = await client.leases.get(id, { keys: true });
+      assert.equal(info?.ttlMs, 60_000);
+      assert.equal(info.keys.length, 1);
+      assert.ok((await client.leases.list()).includes(id));
+      assert.deepEqual(await client.leases.renew(id), { ttlMs: 60_000 });
+      await client.put("own", "y");
+      assert.equal(await client.leases.get(id), undefined);
+    },
+  },
+  {
+    name: "what cannot be a lease is refused, and nothing is granted",
+    run: async (client) => {
+      const before = await client.leases.list();
+      for (const ttlMs of [0, -5, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 1e13, "5" as unknown as number])
+        await assert.rejects(client.lease({ ttlMs, keepAlive: false }), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.lease({ ttlMs: 1 }), code("INVALID_ARGUMENT"), "too short to be kept");
+      await assert.rejects(client.lease({} as { ttlMs: number }), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.lease({ ttlMs: 5_000, id: "xyz" }), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.lease({ ttlMs: 5_000, appLagMsMax: 1 }), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.lease({ ttlMs: 5_000, keepalive: true } as { ttlMs: number }), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.leases.get("0"), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.leases.revoke(7 as unknown as string), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.put("a", "x", { lease: "7", ttlMs: 5 }), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.put("a", "x", { lease: {} as string }), code("INVALID_ARGUMENT"));
+      await assert.rejects(client.lease({ ttlMs: 5_000, signal: AbortSignal.abort() }), code("ABORTED"));
+      assert.deepEqual(await client.leases.list(), before);
     },
   },
   {

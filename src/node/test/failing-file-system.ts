@@ -64,6 +64,11 @@ export class FailingFileSystem implements FileSystem {
     this.#real.remove(path);
   }
 
+  removeDirectory(path: string): void {
+    this.#check("remove", path);
+    this.#real.removeDirectory(path);
+  }
+
   syncDirectory(path: string): void {
     this.#check("syncDirectory", path);
     this.#real.syncDirectory(path);

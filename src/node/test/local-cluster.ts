@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openLocalEngine, type LocalEngine } from "../../client/engine.ts";
+import { openLocalEngine, type LocalEngine } from "../../client/local-engine.ts";
 import { resolveOptions, type EngineOptions } from "../../client/engine-options.ts";
 import { createNodeClock } from "../../host/node-clock.ts";
+import type { NodeInside } from "../environment.ts";
 import { openInlineNode } from "../inline-port.ts";
 import type { NodeOptions } from "../node-options.ts";
 import { createEnvironment } from "../real-environment.ts";
@@ -15,6 +16,7 @@ export class LocalCluster {
   readonly bootstrap: Record<string, string> = {};
   readonly engines: Map<string, LocalEngine> = new Map();
   readonly #overrides: Partial<NodeOptions>;
+  readonly #looks: Map<string, () => NodeInside> = new Map();
 
   private constructor(overrides: Partial<NodeOptions>) {
     this.#overrides = overrides;
@@ -44,7 +46,8 @@ export class LocalCluster {
       ...engineOptions,
     });
     const options: NodeOptions = { ...node, ...this.#overrides };
-    const port = await openInlineNode(createEnvironment(options, { thread: "inline", diskWorkerUrl: undefined }), options);
+    const environment = createEnvironment(options, { thread: "inline", diskWorkerUrl: undefined });
+    const port = await openInlineNode({ ...environment, observe: (look) => this.#looks.set(name, look) }, options);
     const engine = await openLocalEngine(port, createNodeClock(), settings);
     this.engines.set(name, engine);
     return engine;
@@ -52,6 +55,11 @@ export class LocalCluster {
 
   async openAll(): Promise<readonly LocalEngine[]> {
     return Promise.all(Object.keys(this.bootstrap).map((name) => this.open(name)));
+  }
+
+  /** Of a member that is open. */
+  inside(name: string): NodeInside {
+    return this.#looks.get(name)!();
   }
 
   async leader(): Promise<LocalEngine> {
