@@ -9,6 +9,7 @@ import type { NodeInside } from "../node/environment.ts";
 import type { LogWrite, Recovered } from "../storage/storage.ts";
 import { decodeMessage, MESSAGE_TYPE_MAX } from "../transport/message-codec.ts";
 import { DataModel } from "./history.ts";
+import { AddressesAlone } from "./invariants/addresses-alone.ts";
 import { CommitOwnTerm } from "./invariants/commit-own-term.ts";
 import { CommitDurability } from "./invariants/commit-durability.ts";
 import { CommittedEntries } from "./invariants/committed-entries.ts";
@@ -16,6 +17,7 @@ import { DurableFirst } from "./invariants/durable-first.ts";
 import { ElectedByQuorum } from "./invariants/elected-by-quorum.ts";
 import { ElectionSafety } from "./invariants/election-safety.ts";
 import { IndexesRise } from "./invariants/indexes-rise.ts";
+import { HistoryKept } from "./invariants/history-kept.ts";
 import type { Invariant, MachineView, MemberView, RaftView } from "./invariants/invariant.ts";
 import { LeaderAppendOnly } from "./invariants/leader-append-only.ts";
 import { LeaderCompleteness } from "./invariants/leader-completeness.ts";
@@ -26,6 +28,7 @@ import { OneConfigurationAtATime } from "./invariants/one-configuration-at-a-tim
 import { OneVote } from "./invariants/one-vote.ts";
 import { ReplicasEqual } from "./invariants/replicas-equal.ts";
 import { SnapshotConfiguration } from "./invariants/snapshot-configuration.ts";
+import { StoreBehindLog } from "./invariants/store-behind-log.ts";
 import { StateMachineSafety } from "./invariants/state-machine-safety.ts";
 import type { StorageOnlooker } from "./observed-storage.ts";
 import type { SimMachine } from "./sim-process.ts";
@@ -43,6 +46,7 @@ class ObservedMember implements MemberView {
   term = 0;
   commitIndex = 0;
   appliedIndex = 0;
+  revision = 0;
   persistedIndex = 0;
   lastMachine: MachineView | undefined;
   #sleepsBefore = 0;
@@ -83,11 +87,13 @@ export class ClusterObserver {
   readonly #members = new Map<string, ObservedMember>();
   readonly #invariants: readonly Invariant[];
   readonly #replicasEqual: ReplicasEqual;
+  readonly history: HistoryKept;
   /** What the first broken invariant said. The code under test is not told: it would take it for an error of its own. */
   #failure: Error | undefined;
 
   constructor() {
     const committed = new CommittedEntries();
+    this.history = new HistoryKept(() => this.model.now());
     this.#replicasEqual = new ReplicasEqual(this.model);
     // What adds to the committed entries comes behind all that ask for them.
     this.#invariants = [
@@ -103,9 +109,12 @@ export class ClusterObserver {
       new OneVote(),
       new DurableFirst(),
       new OneConfigurationAtATime(),
+      new AddressesAlone(),
       new SnapshotConfiguration(),
+      new StoreBehindLog(),
       new StateMachineSafety(committed),
       this.#replicasEqual,
+      this.history,
     ];
   }
 
@@ -147,6 +156,9 @@ export class ClusterObserver {
         if (!isCurrent()) return;
         this.#check((invariant) => invariant.onSnapshot?.(member, meta, resetLog));
         member.log.snapshotBegins(meta, resetLog);
+      },
+      onStored: (meta: SnapshotMeta) => {
+        if (isCurrent()) this.#check((invariant) => invariant.onStored?.(member, meta));
       },
       onSnapshotDone: (meta: SnapshotMeta, resetLog: boolean) => {
         if (isCurrent()) member.log.snapshotDone(meta, resetLog);
@@ -214,7 +226,11 @@ export class ClusterObserver {
         this.#check((invariant) => invariant.onPersisted?.(member, raft));
         member.persistedIndex = raft.persistedIndex;
       }
-      if (machine !== member.lastMachine || machine.appliedIndex !== member.appliedIndex) {
+      if (machine !== undefined && (machine !== member.lastMachine || machine.revision !== member.revision)) {
+        this.#check((invariant) => invariant.onRevision?.(member, machine));
+        member.revision = machine.revision;
+      }
+      if (machine !== undefined && (machine !== member.lastMachine || machine.appliedIndex !== member.appliedIndex)) {
         this.#check((invariant) => invariant.onApplied?.(member, machine, member.appliedIndex));
         member.lastMachine = machine;
         member.appliedIndex = machine.appliedIndex;

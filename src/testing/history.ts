@@ -2,6 +2,8 @@
  * What the clients of a simulation did and were told, with the virtual time of each call and answer; and what the data went through, as
  * the members' own event logs tell it. The checkers compare the two.
  */
+import type { Txn } from "../client/transaction.ts";
+import type { RangeValues, RangeWish, TxnAnswer } from "./txn-model.ts";
 
 /** One key's change, as the members recorded it. */
 export interface DataEvent {
@@ -28,7 +30,14 @@ export interface ReadValue {
 
 /** What was asked, with the answer where one came. Values that are written are unique in a simulation. */
 export type OperationBody =
-  | { readonly kind: "put"; readonly key: string; readonly value: string; readonly ttlMs: number | undefined }
+  | {
+      readonly kind: "put";
+      readonly key: string;
+      readonly value: string;
+      readonly ttlMs: number | undefined;
+      /** Attached to a lease that somebody holds. */
+      readonly lease?: string;
+    }
   | { readonly kind: "delete"; readonly key: string; deleted?: number }
   | {
       readonly kind: "compareAndSwap";
@@ -37,8 +46,28 @@ export type OperationBody =
       readonly value: string;
       swapped?: boolean;
     }
-  | { readonly kind: "get"; readonly keys: readonly string[]; values?: readonly ReadValue[] }
-  | { readonly kind: "range"; readonly prefix: string; readonly limit: number; values?: readonly ReadValue[]; count?: number };
+  | {
+      readonly kind: "get";
+      readonly keys: readonly string[];
+      values?: readonly ReadValue[];
+      /** As of exactly this past revision. */
+      readonly at?: number;
+    }
+  | { readonly kind: "range"; readonly prefix: string; readonly limit: number; values?: readonly ReadValue[]; count?: number }
+  /** A range, a count or a scan, with all that can be asked of it. */
+  | {
+      readonly kind: "query";
+      readonly how: "range" | "count" | "scan";
+      readonly prefix: string;
+      readonly wish: RangeWish;
+      readonly at?: number;
+      found?: Partial<RangeValues>;
+    }
+  /** All its keys have the prefix; the values that it puts in place of others are its own. */
+  | { readonly kind: "txn"; readonly prefix: string; readonly txn: Txn; readonly puts: readonly string[]; answer?: TxnAnswer }
+  /** Each try is the value it wanted to put in place of the key as of a revision; only the last may have been put. */
+  | { readonly kind: "update"; readonly key: string; readonly tries: { readonly value: string; readonly modRevision: number }[] }
+  | { readonly kind: "compact"; readonly revision: number };
 
 export interface Operation {
   /** The client, for people. */
@@ -56,13 +85,34 @@ export interface Operation {
   end: number;
   /** What the answer is as of, or made; undefined where the answer does not tell. */
   revision: number | undefined;
+  /** Of a read: what its answer must not be behind. */
+  readonly minRevision?: number;
+  /** Of an eventual read: how old its answer may be, with what the clocks may differ by. */
+  readonly staleMsMax?: number;
   /** The code of the error that came instead of an answer. */
   error?: string;
+  /** What a refused read of the past was told: where history begins, or how far it goes. */
+  told?: { readonly code: "COMPACTED" | "FUTURE_REVISION"; readonly revision: number };
 }
 
 /** Whether an operation may change data. */
 export function isWrite(body: OperationBody): boolean {
-  return body.kind === "put" || body.kind === "delete" || body.kind === "compareAndSwap";
+  return body.kind !== "get" && body.kind !== "range" && body.kind !== "query";
+}
+
+/** The values that it may have put, each of them its own. */
+export function valuesOf(body: OperationBody): readonly string[] {
+  switch (body.kind) {
+    case "put":
+    case "compareAndSwap":
+      return [body.value];
+    case "txn":
+      return body.puts;
+    case "update":
+      return body.tries.map(({ value }) => value);
+    default:
+      return [];
+  }
 }
 
 /** A check found the history wrong. */
@@ -77,10 +127,16 @@ export class CheckFailure extends Error {
 export class DataModel {
   readonly #keys = new Map<string, KeyVersion[]>();
   readonly #changes = new Map<number, DataChange>();
-  /** Of every value that was ever put, its revision. */
+  /** Of every value that was ever put, its first revision: a put that keeps the value repeats it. */
   readonly #putAt = new Map<string, number>();
+  /** By revision: when a member was first seen to have applied it. */
+  readonly #appliedAt: number[] = [0, 0];
   /** The last revision; 1 for an empty store. */
   revision = 1;
+  /** Tells the time. */
+  now: () => number = () => 0;
+  /** Told of each change, once it is part of the model. */
+  onChange: ((change: DataChange) => void) | undefined;
 
   /** Changes come in the order of their revisions, without a gap. */
   apply(change: DataChange): void {
@@ -89,6 +145,7 @@ export class DataModel {
     }
     this.revision = change.revision;
     this.#changes.set(change.revision, change);
+    this.#appliedAt[change.revision] = this.now();
     for (const event of change.events) {
       const versions = this.#keys.get(event.key) ?? [];
       this.#keys.set(event.key, versions);
@@ -99,7 +156,7 @@ export class DataModel {
         versions.push({ modRevision: change.revision, createRevision: 0, version: 0, value: undefined });
         continue;
       }
-      this.#putAt.set(event.value, change.revision);
+      if (!this.#putAt.has(event.value)) this.#putAt.set(event.value, change.revision);
       versions.push({
         modRevision: change.revision,
         createRevision: isLive ? before.createRevision : change.revision,
@@ -107,13 +164,19 @@ export class DataModel {
         value: event.value,
       });
     }
+    this.onChange?.(change);
   }
 
   change(revision: number): DataChange | undefined {
     return this.#changes.get(revision);
   }
 
-  /** The revision at which this value was put; undefined if it never was. */
+  /** When a member was first seen to have applied the revision: nobody can have been told of it before. */
+  appliedAt(revision: number): number {
+    return this.#appliedAt[revision] ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** The first revision at which this value was put; undefined if it never was. */
   putAt(value: string): number | undefined {
     return this.#putAt.get(value);
   }

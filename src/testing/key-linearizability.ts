@@ -69,8 +69,10 @@ function stepsOf(operation: Operation): readonly (readonly [key: string, step: K
         ],
       ];
     case "get":
+      if (body.at !== undefined) return [];
       return body.keys.map((key, at) => [key, (value) => (body.values?.[at]?.value === value ? value : false)] as const);
-    case "range":
+    // Those of transactions and of the past are left to the check by revision, with the keys that transactions write.
+    default:
       return [];
   }
 }

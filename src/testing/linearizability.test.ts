@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CheckFailure, DataModel, type Operation, type OperationBody, type ReadValue } from "./history.ts";
+import { CheckFailure, DataModel, type DataChange, type Operation, type OperationBody, type ReadValue } from "./history.ts";
 import { checkKeys } from "./key-linearizability.ts";
 import { checkLinearizability } from "./linearizability.ts";
 
@@ -190,7 +190,111 @@ test("an expiry is right only for a key that was put with a time to live", () =>
   data.apply({ revision: 3, events: [{ kind: "delete", key: "a", value: "", cause: "expiry" }] });
   const withTtl = operation(0, 1, { kind: "put", key: "a", value: "1", ttlMs: 5 }, { revision: 2 });
   checkLinearizability([withTtl], data);
-  rejectedByRevision([put(0, 1, "a", "1", { revision: 2 })], data, /no time to live/);
+  rejectedByRevision([put(0, 1, "a", "1", { revision: 2 })], data, /no lease for that/);
+});
+
+const transfer = (call: number, values: readonly [string, string], shape: Shape, answered = true): Operation =>
+  operation(
+    call,
+    call + 1,
+    {
+      kind: "txn",
+      prefix: "",
+      txn: {
+        compare: [{ key: "a", exists: true }],
+        success: [
+          { put: "a", value: values[0] },
+          { put: "b", value: values[1] },
+        ],
+      },
+      puts: values,
+      ...(answered && shape.revision !== undefined
+        ? {
+            answer: {
+              succeeded: true,
+              revision: shape.revision,
+              results: [0, 1].map(() => ({ kind: "put", before: undefined, revision: shape.revision as number }) as const),
+            },
+          }
+        : {}),
+    },
+    shape,
+  );
+const puts = (revision: number, values: Readonly<Record<string, string>>): DataChange => ({
+  revision,
+  events: Object.entries(values).map(([key, value]) => ({ kind: "put", key, value, cause: undefined })),
+});
+const dataOf = (...changes: readonly DataChange[]): DataModel => {
+  const made = new DataModel();
+  for (const change of changes) made.apply(change);
+  return made;
+};
+
+test("a transaction is what the model does at its revision, whole and once, whether its answer came or not", () => {
+  const first = put(0, 1, "a", "1", { revision: 2 });
+  const known = transfer(2, ["2", "3"], { revision: 3 });
+  const unknown = transfer(2, ["2", "3"], { outcome: "unknown" });
+  const whole = dataOf(puts(2, { a: "1" }), puts(3, { a: "2", b: "3" }));
+  checkLinearizability([first, known], whole);
+  checkLinearizability([first, unknown], whole);
+  const half = dataOf(puts(2, { a: "1" }), puts(3, { a: "2" }));
+  rejectedByRevision([first, known], half, /revision 3 changed/);
+  rejectedByRevision([first, unknown], half, /revision 3 changed/);
+  const twice = dataOf(puts(2, { a: "1" }), puts(3, { a: "2", b: "3" }), puts(4, { a: "2", b: "3" }));
+  rejectedByRevision([first, unknown], twice, /second time/);
+  rejectedByRevision([first, transfer(2, ["2", "3"], { outcome: "refused" })], whole, /refused write is there/);
+  // Its comparison does not hold there.
+  rejectedByRevision([transfer(0, ["2", "3"], { outcome: "unknown" })], dataOf(puts(2, { a: "2", b: "3" })), /revision 2 changed/);
+});
+
+test("an update takes the place of what its last try has seen, and of nothing else", () => {
+  const update = (...tries: readonly { readonly value: string; readonly modRevision: number }[]): Operation =>
+    operation(2, 3, { kind: "update", key: "a", tries: [...tries] }, { revision: 3 });
+  const first = put(0, 1, "a", "1", { revision: 2 });
+  const history = dataOf(puts(2, { a: "1" }), puts(3, { a: "2" }));
+  checkLinearizability([first, update({ value: "x", modRevision: 0 }, { value: "2", modRevision: 2 })], history);
+  rejectedByRevision([first, update({ value: "2", modRevision: 0 })], history, /had seen 0/);
+});
+
+const query = (call: number, value: ReadValue, parts: Partial<Operation>, at?: number): Operation => ({
+  ...operation(call, call + 1, {
+    kind: "query",
+    how: "range",
+    prefix: "a",
+    wish: {},
+    found: { values: [value], count: 1, more: false },
+    ...(at === undefined ? {} : { at }),
+  }),
+  ...parts,
+});
+
+test("a read of the past is what was there, and what is refused of it is not there", () => {
+  const history = dataOf(puts(2, { a: "1" }), puts(3, { a: "2" }));
+  const writes = [put(0, 1, "a", "1", { revision: 2 }), put(2, 3, "a", "2", { revision: 3 })];
+  checkLinearizability([...writes, query(4, history.at("a", 2), {}, 2)], history);
+  rejectedByRevision([...writes, query(4, history.at("a", 3), {}, 2)], history, /a range as of 2/);
+  const refused = (code: "COMPACTED" | "FUTURE_REVISION", at: number, revision: number): Operation =>
+    query(4, history.at("a", 2), { outcome: "refused", told: { code, revision } }, at);
+  checkLinearizability([...writes, refused("COMPACTED", 2, 3), refused("FUTURE_REVISION", 4, 3)], history);
+  const compact = operation(4, 5, { kind: "compact", revision: 3 });
+  checkLinearizability([...writes, compact, query(6, history.at("a", 3), {}, 3)], history);
+  rejectedByRevision([...writes, compact, query(6, history.at("a", 2), {}, 2)], history, /after its compaction/);
+  rejectedByRevision([...writes, refused("COMPACTED", 3, 3)], history, /which it is not/);
+  rejectedByRevision([...writes, refused("FUTURE_REVISION", 3, 2)], history, /older/);
+});
+
+test("an eventual answer is no older than it may be, is not behind the revision it asks for, and not ahead of what anybody has applied", () => {
+  const history = dataOf(puts(2, { a: "1" }), puts(3, { a: "2" }));
+  const node = "n2#1";
+  const writes = [put(0, 1, "a", "1", { revision: 2, node }), put(2, 3, "a", "2", { revision: 3, node })];
+  const old = (parts: Partial<Operation>): Operation => query(10, history.at("a", 2), { consistency: "eventual", revision: 2, ...parts });
+  checkLinearizability([...writes, old({}), old({ staleMsMax: 8 })], history);
+  rejectedByRevision([...writes, old({ staleMsMax: 6 })], history, /older/);
+  rejectedByRevision([...writes, old({ minRevision: 3 })], history, /behind the revision/);
+  const late = new DataModel();
+  late.now = () => 100;
+  for (const change of [puts(2, { a: "1" }), puts(3, { a: "2" })]) late.apply(change);
+  rejectedByRevision([query(10, history.at("a", 2), { revision: 2 })], late, /before anybody had applied it/);
 });
 
 test("the checker of keys gives up on a search that is too long, and says so", () => {

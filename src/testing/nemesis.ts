@@ -6,7 +6,7 @@ import type { Engine } from "../client/engine.ts";
 import { createDiskServer } from "../storage/disk-server.ts";
 import { EngineError } from "../errors.ts";
 import type { RecoveredWire } from "../storage/disk-protocol.ts";
-import type { SimCluster, SimNode } from "./sim-cluster.ts";
+import type { SimCluster, SimFront, SimNode } from "./sim-cluster.ts";
 import { DISK_DIRECTORY, HEALTHY_DISK, type DiskSpeed } from "./sim-disk.ts";
 import { HEALTHY_LINK, type LinkFaults } from "./sim-network.ts";
 import type { SimRandom } from "./sim-random.ts";
@@ -14,8 +14,10 @@ import type { FaultKind, SwarmPlan } from "./swarm.ts";
 
 /** How often a node that has failed is looked for. */
 const LOOK_MS = 100;
+/** What a full disk may still have. */
+const FREE_BYTES_MAX = 100_000;
 
-export class Nemesis {
+export class Nemesis<E extends SimFront = Engine> {
   /** How often each kind of fault began. */
   readonly counts: Partial<Record<FaultKind | "membership", number>> = {};
   /** Members whose disk was wiped or damaged: what they say of themselves at the end is checked apart. */
@@ -23,12 +25,12 @@ export class Nemesis {
   /** Wiped when they had a log already: never again members. */
   readonly mustBeRefused: Set<string> = new Set<string>();
   readonly corrupted: Set<string> = new Set<string>();
-  readonly #cluster: SimCluster;
+  readonly #cluster: SimCluster<E>;
   readonly #plan: SwarmPlan;
   readonly #random: SimRandom;
   #isOver = false;
 
-  constructor(cluster: SimCluster, plan: SwarmPlan) {
+  constructor(cluster: SimCluster<E>, plan: SwarmPlan) {
     this.#cluster = cluster;
     this.#plan = plan;
     this.#random = cluster.random.split("nemesis");
@@ -113,11 +115,11 @@ export class Nemesis {
     }
   }
 
-  #running(): readonly SimNode[] {
+  #running(): readonly SimNode<E>[] {
     return this.#cluster.nodes.filter((node) => node.process?.isRunning === true);
   }
 
-  #leader(): SimNode | undefined {
+  #leader(): SimNode<E> | undefined {
     return this.#running().find((node) => node.engine?.isLeader() === true);
   }
 
@@ -191,7 +193,10 @@ export class Nemesis {
         node.disk.fileSystem.fail({ operation: "dataSync", errno: "EIO", after: random.below(5) });
         return true;
       case "fullDisk":
-        node.disk.fileSystem.fail({ operation: random.pick(["write", "create"]), errno: "ENOSPC", times: Number.POSITIVE_INFINITY });
+        // Room for what is there and a little more, or for no call at all.
+        if (random.chance(0.7)) node.disk.fileSystem.limit(random.below(FREE_BYTES_MAX));
+        else node.disk.fileSystem.fail({ operation: random.pick(["write", "create"]), errno: "ENOSPC", times: Number.POSITIVE_INFINITY });
+        this.#later(() => node.disk.fileSystem.limit(undefined));
         return true;
       case "bitFlip":
         return this.#flip(node);
@@ -206,7 +211,7 @@ export class Nemesis {
     }
   }
 
-  #mayDamage(node: SimNode, isWiped: boolean): boolean {
+  #mayDamage(node: SimNode<E>, isWiped: boolean): boolean {
     const damaged = new Set([...this.wiped, ...this.corrupted, node.name]);
     // Founding needs everyone once; a member whose disk is replaced before that founds with the new one.
     const isFounded = this.#cluster.observer?.isFounded(this.#cluster.nodes.length) === true;
@@ -219,7 +224,7 @@ export class Nemesis {
     );
   }
 
-  #cut(kind: "partition" | "oneWay" | "isolateLeader", node: SimNode): void {
+  #cut(kind: "partition" | "oneWay" | "isolateLeader", node: SimNode<E>): void {
     const { network, nodes } = this.#cluster;
     const random = this.#random;
     const names = nodes.map(({ name }) => name);
@@ -239,7 +244,7 @@ export class Nemesis {
   }
 
   /** A leader that sleeps, or stops between gathering its input and its turn, alone: nobody tells it for a while what it has missed. */
-  #strand(node: SimNode, sleeps: boolean): void {
+  #strand(node: SimNode<E>, sleeps: boolean): void {
     const cluster = this.#cluster;
     const { electionTimeoutMs } = this.#plan;
     this.#cut("isolateLeader", node);
@@ -261,7 +266,7 @@ export class Nemesis {
     const leader = this.#leader();
     const [candidate, voter] = this.#random.shuffle(this.#running().filter((node) => node !== leader));
     if (leader === undefined || candidate === undefined || voter === undefined || cluster.nodes.length !== 3) return false;
-    const cut = (one: SimNode, other: SimNode, faults: (from: string, to: string) => LinkFaults | undefined): void => {
+    const cut = (one: SimNode<E>, other: SimNode<E>, faults: (from: string, to: string) => LinkFaults | undefined): void => {
       cluster.network.setLinkFaults(one.name, other.name, faults(one.name, other.name));
       cluster.network.setLinkFaults(other.name, one.name, faults(other.name, one.name));
     };
@@ -304,7 +309,7 @@ export class Nemesis {
     return { ...this.#cluster.network.linkFaults(from, to), cut: true };
   }
 
-  #close(node: SimNode, engine: Engine): void {
+  #close(node: SimNode<E>, engine: E): void {
     const { process } = node;
     const done = (): void => {
       if (node.process !== process) return;
@@ -322,7 +327,7 @@ export class Nemesis {
    * Flips a bit of a member's files while it is down. A bit of the very last group of the log would pass for a torn tail, which no log can
    * tell apart; so only what is found out, or does no harm, is kept.
    */
-  #flip(node: SimNode): boolean {
+  #flip(node: SimNode<E>): boolean {
     if (!this.#mayDamage(node, false) || this.corrupted.has(node.name)) return false;
     const random = this.#random;
     this.#cluster.crash(node);
@@ -348,7 +353,7 @@ export class Nemesis {
 
   /** What opening a copy of the disk would find; undefined: an error. */
   #recover(
-    node: SimNode,
+    node: SimNode<E>,
     flip: { readonly path: string; readonly offset: number; readonly bit: number } | undefined,
   ): RecoveredWire | undefined {
     const copy = node.disk.fileSystem.clone(this.#random);
@@ -359,6 +364,7 @@ export class Nemesis {
       options: { random: this.#random, segmentBytes: node.disk.segmentBytes },
     });
     const reply = server.handle({ id: 1, kind: "open", tailBytesMax: 0 });
+    if (reply instanceof Promise) return undefined;
     return reply.error === undefined ? (reply.value as RecoveredWire) : undefined;
   }
 

@@ -3,7 +3,7 @@
  */
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import type { EngineError } from "../errors.ts";
-import type { LogWrite, Recovered, SnapshotFile, SnapshotWriter, Storage } from "../storage/storage.ts";
+import type { LogWrite, Recovered, SnapshotFile, SnapshotWriter, StateStore, Storage } from "../storage/storage.ts";
 import type { Entry } from "../core/raft/entry.ts";
 
 export interface StorageOnlooker {
@@ -12,6 +12,8 @@ export interface StorageOnlooker {
   onFounded(meta: SnapshotMeta): void;
   onSnapshotBegins(meta: SnapshotMeta, resetLog: boolean): void;
   onSnapshotDone(meta: SnapshotMeta, resetLog: boolean): void;
+  /** A batch is about to make the record store hold the state after this entry. */
+  onStored(meta: SnapshotMeta): void;
 }
 
 export class ObservedStorage implements Storage {
@@ -47,6 +49,22 @@ export class ObservedStorage implements Storage {
     return this.#storage.syncMs;
   }
 
+  get full(): boolean {
+    return this.#storage.full;
+  }
+
+  get reserveBytes(): number {
+    return this.#storage.reserveBytes;
+  }
+
+  onFullChange(listener: () => void): void {
+    this.#storage.onFullChange(listener);
+  }
+
+  makeRoom(): Promise<boolean> {
+    return this.#storage.makeRoom();
+  }
+
   get failed(): Promise<EngineError> {
     return this.#storage.failed;
   }
@@ -80,6 +98,42 @@ export class ObservedStorage implements Storage {
         this.#onlooker.onSnapshotBegins(meta, options.resetLog);
         await writer.commit(options);
         this.#onlooker.onSnapshotDone(meta, options.resetLog);
+      },
+    };
+  }
+
+  get store(): StateStore | undefined {
+    const { store } = this.#storage;
+    return store === undefined ? undefined : this.#observed(store);
+  }
+
+  async createStore(): Promise<StateStore> {
+    return this.#observed(await this.#storage.createStore());
+  }
+
+  #observed(store: StateStore): StateStore {
+    const onlooker = this.#onlooker;
+    let isNamed = store === this.#storage.store;
+    return {
+      name: async (options) => {
+        isNamed = true;
+        const { meta } = store.header!;
+        onlooker.onSnapshotBegins(meta, options.resetLog);
+        await store.name(options);
+        onlooker.onSnapshotDone(meta, options.resetLog);
+      },
+      write: (part, batch) => {
+        // One that is yet to take the place of the log may be ahead of it.
+        if (batch.header !== undefined && isNamed) onlooker.onStored(batch.header.meta);
+        return store.write(part, batch);
+      },
+      read: (range) => store.read(range),
+      abandon: () => store.abandon(),
+      get header() {
+        return store.header;
+      },
+      get file() {
+        return store.file;
       },
     };
   }

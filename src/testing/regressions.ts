@@ -14,6 +14,10 @@ export interface Regression {
 export const REGRESSIONS: readonly Regression[] = [
   { seed: 7, found: "rounds of reads put off the heartbeat, and with it the retry of appends that were lost" },
   { seed: 28, found: "a node whose last watch had ended woke itself a thousand times a second" },
+  {
+    seed: 30,
+    found: "a batch that was forwarded again behind a snapshot, and applied the first time, counted as all that was forwarded in between",
+  },
   { seed: 86, found: "the log was discarded under appends in flight, which then were never asked after" },
   {
     seed: 1,

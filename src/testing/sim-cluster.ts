@@ -2,12 +2,16 @@
  * A cluster of simulated machines, each with its clock, its disk and a process that runs the shipped node, log, data and client code. It
  * knows how to hurt them; when and how often is for its user to decide.
  */
-import { openLocalEngine, type Engine } from "../client/engine.ts";
-import { resolveOptions, type EngineOptions } from "../client/engine-options.ts";
+import type { Engine, EngineState } from "../client/engine.ts";
+import { openLocalEngine } from "../client/local-engine.ts";
+import { resolveOptions, type EngineOptions, type EngineSettings, type ResolvedOptions } from "../client/engine-options.ts";
 import { EngineError } from "../errors.ts";
+import type { Clock } from "../host/clock.ts";
+import type { NodePort } from "../node/boundary.ts";
 import type { Environment, NodeInside } from "../node/environment.ts";
 import { bootstrapClusterId, bootstrapMemberId } from "../node/identity.ts";
 import { openInlineNode } from "../node/inline-port.ts";
+import type { StateMachine } from "../node/machine/state-machine.ts";
 import type { NodeOptions } from "../node/node-options.ts";
 import { openStorage } from "../storage/open-storage.ts";
 import { ClusterObserver } from "./cluster-observer.ts";
@@ -19,21 +23,40 @@ import { SimMachine, SimProcess } from "./sim-process.ts";
 import { SimRandom } from "./sim-random.ts";
 import { SimScheduler } from "./sim-scheduler.ts";
 
-export interface SimClusterOptions {
+/** What is asked of whatever runs in front of a node. */
+export interface SimFront {
+  readonly state: EngineState;
+  isLeader(): boolean;
+  close(): Promise<void>;
+}
+
+/** What kind of node a cluster is of: one with key-value data, if nothing else is said. */
+export interface SimFrontKind<E extends SimFront> {
+  readonly state: "user" | undefined;
+  resolve(options: EngineOptions): ResolvedOptions;
+  openStateMachine?(): Promise<StateMachine>;
+  open(port: NodePort, clock: Clock, settings: EngineSettings, ids: SimRandom): Promise<E>;
+}
+
+const ENGINE: SimFrontKind<Engine> = { state: undefined, resolve: resolveOptions, open: openLocalEngine };
+
+export interface SimClusterOptions<E extends SimFront = Engine> {
   readonly seed: number;
   readonly nodes: number;
   readonly engine?: Partial<EngineOptions>;
   /** What an application cannot set, for simulations in which much happens in little space. */
   readonly node?: Partial<NodeOptions>;
+  readonly settings?: Partial<EngineSettings>;
   /** How much machines' clocks differ in rate: 0.02 for two per cent either way. */
   readonly clockDrift?: number;
   readonly segmentBytes?: number;
+  readonly kind?: SimFrontKind<E>;
   /** False: nothing is checked while it runs, which is for users' own tests. */
   readonly isObserved?: boolean;
 }
 
 /** One machine and what runs on it. */
-export interface SimNode {
+export interface SimNode<E extends SimFront = Engine> {
   readonly name: string;
   readonly memberId: string;
   readonly machine: SimMachine;
@@ -43,7 +66,7 @@ export interface SimNode {
   /** undefined while it is down. */
   process: SimProcess | undefined;
   /** undefined until the opening is done. */
-  engine: Engine | undefined;
+  engine: E | undefined;
   /** Why the last opening failed, if it did. */
   openingError: Error | undefined;
   /** Shows the inside of the running node. */
@@ -52,24 +75,27 @@ export interface SimNode {
 
 const PORT = 7000;
 
-export class SimCluster {
+export class SimCluster<E extends SimFront = Engine> {
   readonly scheduler: SimScheduler = new SimScheduler();
   readonly random: SimRandom;
   readonly network: SimNetwork;
   readonly observer: ClusterObserver | undefined;
-  readonly nodes: readonly SimNode[];
+  readonly nodes: readonly SimNode<E>[];
   /** Called when a node has been opened, within the process. */
-  onOpened: ((node: SimNode, engine: Engine) => void) | undefined;
-  readonly #options: SimClusterOptions;
+  onOpened: ((node: SimNode<E>, engine: E) => void) | undefined;
+  readonly #options: SimClusterOptions<E>;
+  readonly #kind: SimFrontKind<E>;
   readonly #bootstrap: Readonly<Record<string, string>>;
 
-  constructor(options: SimClusterOptions) {
+  constructor(options: SimClusterOptions<E>) {
     this.#options = options;
+    // Without a kind, E is what the default says.
+    this.#kind = options.kind ?? (ENGINE as unknown as SimFrontKind<E>);
     this.random = new SimRandom(options.seed);
     this.network = new SimNetwork({ scheduler: this.scheduler, random: this.random.split("network") });
     const names = Array.from({ length: options.nodes }, (_, at) => `n${at + 1}`);
     this.#bootstrap = Object.fromEntries(names.map((name) => [name, `${name}:${PORT}`]));
-    const clusterId = bootstrapClusterId(this.#bootstrap);
+    const clusterId = bootstrapClusterId(this.#bootstrap, { state: this.#kind.state });
     const clocks = this.random.split("clocks");
     const drift = options.clockDrift ?? 0;
     this.nodes = names.map((name) => ({
@@ -100,19 +126,19 @@ export class SimCluster {
     }
   }
 
-  node(name: string): SimNode {
+  node(name: string): SimNode<E> {
     const node = this.nodes.find((item) => item.name === name);
     if (node === undefined) throw new RangeError(`there is no node ${name}`);
     return node;
   }
 
   /** The running node's Raft and state machine; undefined while there is none. */
-  inside(node: SimNode): NodeInside | undefined {
+  inside(node: SimNode<E>): NodeInside | undefined {
     return node.look?.();
   }
 
   /** Starts a process on the node's machine and begins to open its engine. */
-  start(node: SimNode): void {
+  start(node: SimNode<E>): void {
     if (node.process !== undefined) return;
     const process = new SimProcess(node.machine);
     node.process = process;
@@ -139,7 +165,7 @@ export class SimCluster {
   }
 
   /** Power off: what was not synced is as chance has it. */
-  crash(node: SimNode): void {
+  crash(node: SimNode<E>): void {
     if (node.process === undefined) return;
     this.scheduler.note(`${node.name} loses power`);
     this.#end(node);
@@ -147,7 +173,7 @@ export class SimCluster {
   }
 
   /** kill -9: the machine, and with it the page cache, lives on. */
-  kill(node: SimNode): void {
+  kill(node: SimNode<E>): void {
     if (node.process === undefined) return;
     this.scheduler.note(`${node.name} is killed`);
     this.#end(node);
@@ -155,35 +181,35 @@ export class SimCluster {
   }
 
   /** A new, empty disk in a machine that is down. */
-  wipe(node: SimNode): void {
+  wipe(node: SimNode<E>): void {
     if (node.process !== undefined) throw new Error("a disk is changed while the machine is down");
     this.scheduler.note(`${node.name} gets an empty disk`);
     node.disk.wipe();
     this.observer?.wiped(node.name);
   }
 
-  pause(node: SimNode): void {
+  pause(node: SimNode<E>): void {
     this.scheduler.note(`${node.name} stops`);
     node.process?.pause();
   }
 
-  resume(node: SimNode, random?: SimRandom): void {
+  resume(node: SimNode<E>, random?: SimRandom): void {
     this.scheduler.note(`${node.name} goes on`);
     node.process?.resume(random);
   }
 
-  suspend(node: SimNode): void {
+  suspend(node: SimNode<E>): void {
     this.scheduler.note(`${node.name} sleeps`);
     node.machine.suspend();
   }
 
-  wake(node: SimNode, random?: SimRandom): void {
+  wake(node: SimNode<E>, random?: SimRandom): void {
     this.scheduler.note(`${node.name} wakes`);
     node.machine.wake();
     node.process?.wake(random);
   }
 
-  #end(node: SimNode): void {
+  #end(node: SimNode<E>): void {
     node.process?.kill();
     node.process = undefined;
     node.engine = undefined;
@@ -191,7 +217,7 @@ export class SimCluster {
     this.observer?.closed(node.name);
   }
 
-  #environment(node: SimNode, process: SimProcess): Environment {
+  #environment(node: SimNode<E>, process: SimProcess): Environment {
     const told = this.observer?.open(node.machine, node.memberId);
     return {
       clock: process.clock,
@@ -204,6 +230,7 @@ export class SimCluster {
       },
       createTransport: (hello, events) =>
         Promise.resolve(this.network.open({ process, address: this.#bootstrap[node.name] ?? "", hello, events })),
+      ...(this.#kind.openStateMachine === undefined ? {} : { openStateMachine: this.#kind.openStateMachine }),
       observe: (look) => {
         if (node.process === process) node.look = look;
         told?.observe(look);
@@ -211,9 +238,9 @@ export class SimCluster {
     };
   }
 
-  async #open(node: SimNode, process: SimProcess): Promise<Engine> {
+  async #open(node: SimNode<E>, process: SimProcess): Promise<E> {
     const listen = this.#bootstrap[node.name] ?? "";
-    const { node: nodeOptions, settings } = resolveOptions({
+    const { node: nodeOptions, settings } = this.#kind.resolve({
       ...this.#options.engine,
       dataDir: `/simulated/${node.name}`,
       name: node.name,
@@ -223,6 +250,7 @@ export class SimCluster {
     });
     const port = await openInlineNode(this.#environment(node, process), { ...nodeOptions, ...this.#options.node });
     const delays = this.random.split(`boundary ${node.name} ${node.boot}`);
-    return openLocalEngine(delayPort(port, process, delays), process.applicationClock, settings);
+    const ids = this.random.split(`application ${node.name} ${node.boot}`);
+    return this.#kind.open(delayPort(port, process, delays), process.applicationClock, { ...settings, ...this.#options.settings }, ids);
   }
 }

@@ -176,7 +176,7 @@ class DiskChannel implements DiskPort {
       return;
     }
     this.#isBusy = false;
-    this.#mayHaveBackground = this.#queue.runOne();
+    this.#mayHaveBackground = this.#queue.runOne() || this.#queue.runIdle();
     if (this.#replies.length > 0) {
       const replies = this.#replies;
       this.#replies = [];

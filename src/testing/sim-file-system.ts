@@ -74,6 +74,8 @@ export class SimFileSystem implements FileSystem {
   #operationsLeft = Infinity;
   #off = false;
   #boot = 0;
+  /** In sectors. A write that would take more finds ENOSPC, after as much of it as there was room for; what has its sectors is written. */
+  #capacity = Infinity;
   readonly #counts: Record<SimOperation, number> = {
     create: 0,
     write: 0,
@@ -113,6 +115,7 @@ export class SimFileSystem implements FileSystem {
     for (const path of this.#entries.keys()) {
       if (path.startsWith(prefix) && !path.includes("/", prefix.length)) names.push(path.slice(prefix.length));
     }
+    for (const path of this.#directories) if (parentOf(path) === directory && path !== directory) names.push(path.slice(prefix.length));
     return names.sort();
   }
 
@@ -140,6 +143,18 @@ export class SimFileSystem implements FileSystem {
     if (this.#entries.delete(path)) this.#unsyncedOperations.push({ kind: "remove", path });
   }
 
+  /** One call, of whose removals each is there or not after a crash; a directory in which something is left is there again. */
+  removeDirectory(path: string): void {
+    this.#begin("remove", path);
+    const prefix = `${path}/`;
+    for (const inside of [...this.#entries.keys()]) {
+      if (!inside.startsWith(prefix)) continue;
+      this.#entries.delete(inside);
+      this.#unsyncedOperations.push({ kind: "remove", path: inside });
+    }
+    for (const inside of [...this.#directories]) if (inside === path || inside.startsWith(prefix)) this.#directories.delete(inside);
+  }
+
   syncDirectory(path: string): void {
     this.#begin("syncDirectory", path);
     const left: EntryOperation[] = [];
@@ -157,9 +172,15 @@ export class SimFileSystem implements FileSystem {
     this.#faults.push({ fault, skip: fault.after ?? 0, left: fault.times ?? 1 });
   }
 
-  /** No planned faults from here on. What a failed sync has lost stays lost. */
+  /** From now on the disk holds this many bytes more than it does, and no others; undefined: as many as anybody likes. */
+  limit(freeBytes: number | undefined): void {
+    this.#capacity = freeBytes === undefined ? Infinity : this.#usedSectors() + Math.floor(freeBytes / SIM_SECTOR_BYTES);
+  }
+
+  /** No planned faults from here on, and room for everything. What a failed sync has lost stays lost. */
   clearFaults(): void {
     this.#faults = [];
+    this.#capacity = Infinity;
     this.#operationsLeft = Infinity;
   }
 
@@ -181,6 +202,7 @@ export class SimFileSystem implements FileSystem {
       unsynced = this.#losePower(path, inode, unsynced, choices);
     }
     this.#entries = new Map(this.#durableEntries);
+    for (const path of this.#entries.keys()) for (let at = parentOf(path); at !== ""; at = parentOf(at)) this.#directories.add(at);
     this.#faults = [];
     this.#operationsLeft = Infinity;
     this.#off = false;
@@ -332,6 +354,20 @@ export class SimFileSystem implements FileSystem {
     }
   }
 
+  #usedSectors(): number {
+    let sectors = 0;
+    for (const inode of new Set(this.#entries.values())) sectors += sectorsOf(inode.bytes);
+    return sectors;
+  }
+
+  /** As much of the bytes as the disk has room for. Files have no holes: what lies within one's length has its sectors. */
+  #fitting(inode: Inode, bytes: Uint8Array, position: number): Uint8Array {
+    if (this.#capacity === Infinity) return bytes;
+    const free = Math.max(0, this.#capacity - this.#usedSectors());
+    const end = (sectorsOf(inode.bytes) + free) * SIM_SECTOR_BYTES;
+    return position + bytes.byteLength <= end ? bytes : bytes.subarray(0, Math.max(0, end - position));
+  }
+
   #handle(path: string, inode: Inode, mode: "create" | "write" | "read"): FileHandle {
     const boot = this.#boot;
     let open = true;
@@ -356,7 +392,9 @@ export class SimFileSystem implements FileSystem {
         const losesPower = !this.#off && boot === this.#boot && open && this.#operationsLeft <= 0;
         if (losesPower) writeInode(inode, bytes, position);
         check("write");
-        writeInode(inode, bytes, position);
+        const fitting = this.#fitting(inode, bytes, position);
+        if (fitting.byteLength > 0) writeInode(inode, fitting, position);
+        if (fitting !== bytes) throw new FileError({ operation: "write", path, errno: "ENOSPC" });
       },
       dataSync: () => {
         try {
@@ -422,6 +460,10 @@ function apply(entries: Map<string, Inode>, operation: EntryOperation): void {
   }
   if (operation.kind === "rename" && entries.get(operation.from) === operation.inode) entries.delete(operation.from);
   entries.set(operation.path, operation.inode);
+}
+
+function sectorsOf(bytes: number): number {
+  return Math.ceil(bytes / SIM_SECTOR_BYTES);
 }
 
 function sectorOf(inode: Inode, sector: number): Uint8Array {

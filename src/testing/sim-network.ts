@@ -234,6 +234,8 @@ export class SimEndpoint implements Transport {
     return true;
   }
 
+  flush(): void {}
+
   pendingBytes(to: string, lane: Lane): number {
     return this.#links.get(to)?.pendingBytes[lane] ?? 0;
   }

@@ -3,13 +3,18 @@
  * everything heals, and the liveness phase begins: all members must serve again, agree, and have told every watch everything. At the end
  * the clients' histories are checked.
  */
+import { checkAccounts, checkWatchedAccounts, TXN_PREFIX } from "./accounts.ts";
 import { CheckFailure, type Operation } from "./history.ts";
+import { LEASE_PREFIX, LeaseHistory } from "./lease-history.ts";
+import { LeaseWorkload } from "./lease-workload.ts";
 import { checkKeys } from "./key-linearizability.ts";
 import { checkLinearizability } from "./linearizability.ts";
 import { Nemesis } from "./nemesis.ts";
+import { Operator } from "./operator.ts";
 import { SimCluster, type SimNode } from "./sim-cluster.ts";
 import { decodeMessage } from "../transport/message-codec.ts";
 import type { Message } from "../core/raft/message.ts";
+import { TxnWorkload } from "./txn-workload.ts";
 import { drawPlan, type SwarmPlan, type SwarmProfile } from "./swarm.ts";
 import { checkWatch } from "./watch-checker.ts";
 import { TTL_PREFIX, Workload, type WorkloadCounts } from "./workload.ts";
@@ -48,6 +53,8 @@ const HEAL_ELECTION_TIMEOUTS = 30;
 const HEAL_MS_MIN = 20_000;
 const STEP_MS = 50;
 const CROSS_CHECK_STEPS = 20_000;
+/** Keys that end by themselves, and keys that transactions write. */
+const SKIPPED: readonly string[] = [TTL_PREFIX, LEASE_PREFIX, TXN_PREFIX];
 
 /** Runs one seed. Rejects with CheckFailure, LivenessFailure, or whatever else the code under test threw. */
 export async function simulate(options: SimulationOptions): Promise<SimulationResult> {
@@ -67,7 +74,11 @@ class Simulation {
   readonly #plan: SwarmPlan;
   readonly #cluster: SimCluster;
   readonly #workload: Workload;
+  readonly #leases: LeaseWorkload;
+  readonly #leaseHistory: LeaseHistory;
+  readonly #transactions: TxnWorkload;
   readonly #nemesis: Nemesis;
+  readonly #operator: Operator;
   #rejection: Error | undefined;
 
   constructor(options: SimulationOptions) {
@@ -82,7 +93,16 @@ class Simulation {
       clockDrift: plan.clockDrift,
       segmentBytes: plan.segmentBytes,
       engine: { electionTimeoutMs, heartbeatMs },
-      node: { snapshotLogBytesMin: plan.snapshotLogBytesMin, historyRevisionsMax: plan.historyRevisionsMax },
+      node: {
+        snapshotLogBytesMin: plan.snapshotLogBytesMin,
+        historyRevisionsMax: plan.historyRevisionsMax,
+        historyRevisionsMin: Math.min(plan.historyRevisionsMin, plan.historyRevisionsMax),
+        historyMs: plan.historyMs,
+        turnRecordsMax: plan.turnRecordsMax,
+        dataBytesMax: plan.dataBytesMax,
+        store: plan.store,
+      },
+      settings: { watchCreditBytes: plan.watchCreditBytes, scanPageBytes: plan.scanPageBytes },
     });
     const { scheduler, random, observer } = this.#cluster;
     scheduler.onTrace = options.trace;
@@ -93,14 +113,44 @@ class Simulation {
       workload: plan.workload,
       revision: () => observer?.model.revision ?? 1,
     });
+    const { model } = observer!;
+    this.#leaseHistory = new LeaseHistory({ model, clockDrift: plan.clockDrift, promises: plan.leasePromises });
+    model.onChange = (change) => this.#leaseHistory.onChange(change, scheduler.now);
+    this.#leases = new LeaseWorkload({
+      workload: this.#workload,
+      history: this.#leaseHistory,
+      plan: plan.leases,
+      random: random.split("leases"),
+    });
+    this.#transactions = new TxnWorkload({
+      workload: this.#workload,
+      plan: plan.transactions,
+      random: random.split("transactions"),
+      clockDrift: plan.clockDrift,
+      revision: () => model.revision,
+    });
+    model.now = () => scheduler.now;
+    observer!.history.rules = {
+      ms: plan.historyMs,
+      revisionsMin: Math.min(plan.historyRevisionsMin, plan.historyRevisionsMax),
+      revisionsMax: plan.historyRevisionsMax,
+      // Half the quota, which is far off where it is not small.
+      isBoundByBytes: plan.dataBytesMax < 1 << 30,
+      isAsked: (revision) => this.#transactions.compactions.some((asked) => asked.revision === revision),
+    };
     this.#nemesis = new Nemesis(this.#cluster, plan);
+    this.#operator = new Operator(this.#cluster, (error) => this.onRejection(error));
     const look = scheduler.afterEvent;
     scheduler.afterEvent = () => {
       look?.();
       this.#throwUnexpected();
     };
     this.#cluster.onOpened = (node, engine) => {
-      if (node.process !== undefined) this.#workload.attach({ name: node.name, boot: node.boot, process: node.process, client: engine });
+      if (node.process === undefined) return;
+      const beside = { name: node.name, boot: node.boot, process: node.process, client: engine };
+      this.#workload.attach(beside);
+      this.#leases.attach(beside);
+      this.#transactions.attach(beside);
     };
   }
 
@@ -126,6 +176,7 @@ class Simulation {
     for (const node of nodes) scheduler.after(this.#cluster.random.below(200), () => this.#cluster.start(node));
     if (!this.#plan.isEarly) await this.#until("the cluster is founded", () => nodes.every((node) => node.engine?.state.kind === "ready"));
     this.#nemesis.begin();
+    if (this.#plan.operatorEveryMs !== undefined) this.#operator.begin(this.#plan.operatorEveryMs);
     await scheduler.advance(this.#plan.faultsMs);
     this.#nemesis.end();
     await this.#recover();
@@ -141,6 +192,7 @@ class Simulation {
       revisions: this.#cluster.observer?.model.revision ?? 0,
       faults: {
         ...this.#nemesis.counts,
+        ...this.#operator.counts,
         lost: counts.lost,
         duplicated: counts.duplicated,
         reordered: counts.reordered,
@@ -176,6 +228,7 @@ class Simulation {
     const waiting = new Set(this.#healthy());
     for (const node of waiting) this.#finalWrite(node, () => waiting.delete(node));
     await this.#until("every member takes a write", () => waiting.size === 0);
+    await this.#until("every member knows where the others serve clients", this.#operator.end(this.#healthy()));
   }
 
   /** A write through the node, tried until it is acknowledged. */
@@ -202,9 +255,10 @@ class Simulation {
   /** The work ends; everyone applies the same; the watches hear the last of it. */
   async #settle(): Promise<void> {
     this.#workload.stop();
+    this.#leases.stop();
     const { scheduler } = this.#cluster;
     await scheduler.advance(this.#plan.workload.timeoutMs + 3_000);
-    const applied = (): readonly number[] => this.#healthy().map((node) => this.#cluster.inside(node)?.machine.appliedIndex ?? 0);
+    const applied = (): readonly number[] => this.#healthy().map((node) => this.#cluster.inside(node)?.appliedIndex ?? 0);
     // Keys go on expiring for a while, each at an index of its own.
     await this.#until("all members apply the same", () => new Set(applied()).size === 1);
     await scheduler.advance(2_000);
@@ -219,13 +273,37 @@ class Simulation {
     if (model === undefined) return;
     for (const node of this.#cluster.nodes) this.#checkDamaged(node);
     checkLinearizability(this.#workload.operations, model);
+    this.#checkCompacted();
+    const { total } = this.#transactions;
+    checkAccounts(model, total);
+    this.#leaseHistory.finish(this.#cluster.scheduler.now);
     // A node that has failed tells its watches nothing more; only its end would end them.
     const serving = new Set(this.#healthy().map(({ name, boot }) => `${name}#${boot}`));
     for (const watch of this.#workload.watches) {
       if (!serving.has(watch.node)) watch.isLive = false;
       checkWatch(watch, model);
+      checkWatchedAccounts(watch, total);
+      const begins = this.#cluster.observer!.history.readableFrom(Number.POSITIVE_INFINITY);
+      if ((watch.compactRevision ?? 0) > begins)
+        throw new CheckFailure(
+          "history kept",
+          `${watch.watcher} was told that history begins at ${watch.compactRevision}, and it does at ${begins}`,
+        );
     }
-    this.#isCrossChecked = checkKeys(this.#workload.operations, { skip: (key) => key.startsWith(TTL_PREFIX), stepsMax: CROSS_CHECK_STEPS });
+    this.#isCrossChecked = checkKeys(this.#workload.operations, {
+      skip: (key) => SKIPPED.some((prefix) => key.startsWith(prefix)),
+      stepsMax: CROSS_CHECK_STEPS,
+    });
+  }
+
+  /** Nobody is told that history begins later than it does anywhere. */
+  #checkCompacted(): void {
+    const { history } = this.#cluster.observer!;
+    for (const operation of this.#workload.operations) {
+      const { told, end } = operation;
+      if (told?.code === "COMPACTED" && told.revision > history.readableFrom(end))
+        throw new CheckFailure("history kept", `history begins at ${history.readableFrom(end)}:\n  ${JSON.stringify(operation)}`);
+    }
   }
 
   /** A member that lost its disk after the founding must have been refused, and one whose files are damaged must say so or be whole. */

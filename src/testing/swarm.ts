@@ -3,6 +3,9 @@
  * finds little, since little gets done between the faults; many runs with a few kinds each find what happens between those.
  */
 import type { SimRandom } from "./sim-random.ts";
+import type { LeasePromises } from "./lease-history.ts";
+import type { LeasePlan } from "./lease-workload.ts";
+import type { TxnPlan } from "./txn-workload.ts";
 import type { WorkloadOptions } from "./workload.ts";
 
 /** Faults of the network that are on all the time, in shares of frames. */
@@ -63,10 +66,28 @@ export interface SwarmPlan {
   readonly isEarly: boolean;
   readonly segmentBytes: number;
   readonly snapshotLogBytesMin: number;
+  /** Of all members. */
+  readonly store: "segments" | "memory";
   readonly historyRevisionsMax: number;
+  /** What is younger is kept, and so many revisions however old. */
+  readonly historyMs: number;
+  readonly historyRevisionsMin: number;
+  /** Small: history is compacted early all the time, and bursts of writes are refused. What is alive always fits. */
+  readonly dataBytesMax: number;
   /** Members change between voters and learners. */
   readonly membershipEveryMs: number | undefined;
+  /** Members serve clients elsewhere, and another is told to lead. */
+  readonly operatorEveryMs: number | undefined;
   readonly workload: WorkloadOptions;
+  /** With little, readers that are slow have the node read history for them. */
+  readonly watchCreditBytes: number;
+  readonly leases: LeasePlan;
+  readonly leasePromises: LeasePromises;
+  readonly transactions: TxnPlan;
+  /** Few: commands and reads are done in parts, with other work in between. */
+  readonly turnRecordsMax: number;
+  /** Little: scans are read in many pages. */
+  readonly scanPageBytes: number;
 }
 
 /** Fixes parts of the plan, for canaries and for looking closer. */
@@ -142,6 +163,45 @@ export function drawPlan(random: SimRandom, profile: SwarmProfile = {}): SwarmPl
       watchesPerNode: random.below(3),
     },
     diskMaxMs: random.pick([0.5, 0.5, 0.5, 10]),
+    leases: {
+      holdersPerNode: random.below(3),
+      // At least what a kept lease needs: three heartbeats.
+      ttlMsMin: random.pick([300, 300, 1_000]),
+      ttlMsMax: random.pick([1_000, 3_000]),
+      keptShare: random.between(0.2, 0.8),
+      renewedShare: 0.3,
+      revokedShare: 0.3,
+    },
+    leasePromises: { lateMsMax: undefined, keptLive: false },
+    watchCreditBytes: random.pick([256, 2_048, 256 << 10]),
+    dataBytesMax: random.pick([40_000, 1 << 30, 1 << 30]),
+    store: random.chance(0.8) ? "segments" : "memory",
+    historyMs: random.pick([500, 3_000, 3_600_000]),
+    historyRevisionsMin: random.pick([10, 100]),
+    transactions: {
+      clientsPerNode: random.chance(0.6) ? 1 + random.below(2) : 0,
+      thinkMs: random.pick([20, 50]),
+      keys: 2 + random.below(6),
+      accounts: 2 + random.below(3),
+      transferShare: 0.25,
+      txnShare: 0.25,
+      updateShare: 0.05,
+      plainShare: 0.1,
+      compactShare: random.pick([0, 0.003, 0.02]),
+      pastShare: 0.4,
+      eventualShare: 0.3,
+      leaseShare: 0.3,
+      watchesPerNode: random.below(2),
+    },
+    turnRecordsMax: random.pick([3, 1 << 30, 1 << 30]),
+    scanPageBytes: random.pick([1, 200, 256 << 10]),
+    operatorEveryMs: random.chance(0.3) ? random.pick([200, 2_000]) : undefined,
   };
-  return { ...plan, ...profile, workload: { ...plan.workload, ...profile.workload } };
+  return {
+    ...plan,
+    ...profile,
+    workload: { ...plan.workload, ...profile.workload },
+    leases: { ...plan.leases, ...profile.leases },
+    transactions: { ...plan.transactions, ...profile.transactions },
+  };
 }

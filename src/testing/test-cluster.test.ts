@@ -52,6 +52,35 @@ test("a small application counts right while its leader crashes", async () => {
   }
 });
 
+test("a lease is kept over the loss of its leader, and dies with the machine of its holder", async () => {
+  const cluster = await createTestCluster({ seed: 7 });
+  try {
+    const leader = await cluster.leader();
+    const [holder, other] = cluster.engines.filter(({ name }) => name !== leader.name);
+    assert.ok(holder !== undefined && other !== undefined);
+    const lease = await holder.lease({ ttlMs: 10_000 });
+    await holder.put("worker", "here", { lease });
+    await cluster.crash(leader.name);
+    await cluster.clock.sleep(60_000);
+    lease.throwIfLost();
+    assert.equal((await other.get("worker"))?.lease, lease.id);
+    assert.deepEqual(await lease.renew(), { ttlMs: 10_000 });
+    await cluster.restart(leader.name);
+    await cluster.crash(holder.name);
+    await cluster.clock.sleep(8_000);
+    assert.equal((await other.get("worker"))?.text(), "here");
+    const info = await other.leases.get(lease.id, { keys: true });
+    assert.ok(info !== undefined && info.remainingMs < 2_500 && info.keys.length === 1);
+    await cluster.clock.sleep(10_000);
+    assert.equal(await other.get("worker"), undefined);
+    assert.equal(lease.remainingMs(), 0);
+    assert.throws(() => lease.throwIfLost(), { code: "LOST" });
+    await lease.close();
+  } finally {
+    await cluster.close();
+  }
+});
+
 test("ten virtual seconds pass at once, and what has a time to live goes", async () => {
   const cluster = await createTestCluster({ seed: 1 });
   try {
@@ -118,6 +147,8 @@ test("a paused leader is succeeded, a full disk is reported, and both recover", 
     assert.equal(cluster.engine(other).state.kind, "failed");
     cluster.disk(other, "ok");
     const again = await cluster.restart(other);
+    // The others dial a machine that did not answer again only after a while.
+    await again.waitReady({ timeoutMs: 30_000 });
     assert.equal((await again.get("a"))?.text(), "2");
   } finally {
     await cluster.close();

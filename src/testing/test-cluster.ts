@@ -61,6 +61,7 @@ export interface TestCluster extends AsyncDisposable {
   /** Stopped with its messages queued, as by SIGSTOP, a debugger or a long collection. */
   pause(name: string): void;
   resume(name: string): void;
+  /** "full": there is room for what is there and no more; "ok" gives it room again. "failing": syncs fail, and the node with them. */
   disk(name: string, fault: "slow" | "full" | "failing" | "ok"): void;
   /** Heals the network, and waits until all engines that run have one leader and have applied the same. */
   settle(): Promise<void>;
@@ -183,9 +184,8 @@ class VirtualCluster implements TestCluster {
     const { disk } = this.#node(name);
     disk.fileSystem.clearFaults();
     disk.speed = fault === "slow" ? SLOW_DISK : HEALTHY_DISK;
-    const times = Number.POSITIVE_INFINITY;
-    if (fault === "full") for (const operation of ["write", "create"] as const) disk.fileSystem.fail({ operation, errno: "ENOSPC", times });
-    if (fault === "failing") disk.fileSystem.fail({ operation: "dataSync", errno: "EIO", times });
+    if (fault === "full") disk.fileSystem.limit(0);
+    if (fault === "failing") disk.fileSystem.fail({ operation: "dataSync", errno: "EIO", times: Number.POSITIVE_INFINITY });
   }
 
   async settle(): Promise<void> {
@@ -193,7 +193,7 @@ class VirtualCluster implements TestCluster {
     await this.#driver.until(() => {
       const running = this.#cluster.nodes.filter((node) => node.engine !== undefined && node.process?.isRunning === true);
       const leaders = new Set(running.map((node) => node.engine?.leader()?.id));
-      const applied = new Set(running.map((node) => this.#cluster.inside(node)?.machine.appliedIndex));
+      const applied = new Set(running.map((node) => this.#cluster.inside(node)?.appliedIndex));
       return running.every((node) => node.engine?.state.kind === "ready") && leaders.size === 1 && applied.size === 1;
     });
   }

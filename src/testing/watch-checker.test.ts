@@ -30,6 +30,7 @@ const watch = (batches: readonly WatchedBatch[], changes: Partial<WatchRecord> =
   prevKv: true,
   only: undefined,
   onGap: "throw",
+  initial: false,
   batches: [...batches],
   compactRevision: undefined,
   isLive: true,
@@ -69,9 +70,14 @@ test("a wrong event is rejected: its value, its previous value, whether it creat
 });
 
 test("a reset starts anew from what is there, and a gap may be told instead of filled", () => {
-  const reset: WatchedBatch = { kind: "reset", revision: 4, values: [data.at("a/1", 4)] };
+  const reset: WatchedBatch = { kind: "reset", revision: 4, values: [data.at("a/1", 4)], reason: "compacted" };
   checkWatch(watch([reset, GONE], { onGap: "reset" }), data);
+  rejected(watch([reset, GONE]), /nobody asked for/);
+  rejected(watch([GONE], { initial: true, fromRevision: 5 }), /told first/);
+  rejected(watch([{ ...reset, reason: "initial" }, GONE], { onGap: "reset" }), /told first/);
+  checkWatch(watch([{ ...reset, reason: "initial" }, GONE], { initial: true, fromRevision: 4 }), data);
   rejected(watch([{ ...reset, values: [] }], { onGap: "reset" }), /other data/);
   checkWatch(watch([], { compactRevision: 4 }), data);
   rejected(watch([], { compactRevision: 1 }), /still there/);
+  rejected(watch([FIRST, SECOND], { compactRevision: 5 }), /5 was still there/);
 });

@@ -16,7 +16,12 @@ export interface WatchedEvent {
 export type WatchedBatch =
   | { readonly kind: "events"; readonly revision: number; readonly events: readonly WatchedEvent[] }
   | { readonly kind: "progress"; readonly revision: number }
-  | { readonly kind: "reset"; readonly revision: number; readonly values: readonly ReadValue[] };
+  | {
+      readonly kind: "reset";
+      readonly revision: number;
+      readonly values: readonly ReadValue[];
+      readonly reason: "initial" | "compacted" | "restored";
+    };
 
 /** A watch of a simulation, as its reader saw it. */
 export interface WatchRecord {
@@ -29,6 +34,8 @@ export interface WatchRecord {
   readonly prevKv: boolean;
   readonly only: "puts" | "deletes" | undefined;
   readonly onGap: "throw" | "reset";
+  /** It asked to begin with what is there. */
+  readonly initial: boolean;
   readonly batches: WatchedBatch[];
   /** Set if it ended by itself with COMPACTED. */
   compactRevision: number | undefined;
@@ -53,7 +60,10 @@ export function checkWatch(watch: WatchRecord, model: DataModel): void {
       if (matching(watch, model, next).length > 0) fail(`nothing was told of revision ${next}`, batch);
     }
   };
-  for (const batch of watch.batches) {
+  for (const [at, batch] of watch.batches.entries()) {
+    const isInitial = batch.kind === "reset" && batch.reason === "initial";
+    if (isInitial !== (watch.initial && at === 0)) fail("what is there when it begins is told first and once, to who asked for it", batch);
+    if (batch.kind === "reset" && !isInitial && watch.onGap !== "reset") fail("a reset that nobody asked for", batch);
     if (batch.revision > model.revision) fail(`a batch of a revision that never was`, batch);
     if (batch.kind === "reset") {
       if (batch.revision < next - 1) fail(`a reset goes back behind what was told`, batch);
@@ -95,8 +105,7 @@ export function checkWatch(watch: WatchRecord, model: DataModel): void {
   }
   if (watch.compactRevision !== undefined) {
     if (watch.onGap === "reset") fail("ended with COMPACTED though a reset was asked for");
-    // `next` may be readable still from what was on the way, but what is missing must not be.
-    if (watch.compactRevision < watch.fromRevision) fail(`ended with COMPACTED though ${watch.fromRevision} was still there`);
+    if (watch.compactRevision <= next) fail(`ended with COMPACTED though ${next} was still there`);
     return;
   }
   if (watch.isLive) expectNothingBefore(model.revision + 1);

@@ -30,6 +30,15 @@ export interface WorkloadOptions {
 /** Keys that expire have a prefix of their own: the cross-check by key leaves them out. */
 export const TTL_PREFIX = "ttl/";
 const KEY_PREFIX = "key/";
+const WATCHED: readonly string[] = [KEY_PREFIX, KEY_PREFIX, TTL_PREFIX, `${KEY_PREFIX}1`];
+
+/** Where clients run. */
+export interface WorkloadNode {
+  readonly name: string;
+  readonly boot: number;
+  readonly process: SimProcess;
+  readonly client: Client;
+}
 
 export interface WorkloadCounts {
   calls: number;
@@ -66,9 +75,9 @@ export class Workload {
   }
 
   /** Clients and watches beside a node, for as long as its process lives. */
-  attach(node: { readonly name: string; readonly boot: number; readonly process: SimProcess; readonly client: Client }): void {
+  attach(node: WorkloadNode): void {
     for (let count = 0; count < this.#options.clientsPerNode; count++) new WorkloadClient(this, node, `c${++this.#clients}`).start();
-    for (let count = 0; count < this.#options.watchesPerNode; count++) this.#watch(node);
+    for (let count = 0; count < this.#options.watchesPerNode; count++) this.watch(node, this.#random, WATCHED);
   }
 
   /** No new calls; those under way run on. */
@@ -115,6 +124,8 @@ export class Workload {
       } else if (error.code === "INVALID_ARGUMENT" || error.code === "INTERNAL") {
         this.unexpected.push(error);
       } else if (!error.mayHaveApplied) {
+        if (EngineError.is(error, "COMPACTED")) operation.told = { code: error.code, revision: error.details.compactRevision };
+        if (EngineError.is(error, "FUTURE_REVISION")) operation.told = { code: error.code, revision: error.details.currentRevision };
         operation.outcome = "refused";
         operation.end = this.#scheduler.now;
         this.counts.refused++;
@@ -124,23 +135,24 @@ export class Workload {
     }
   }
 
-  #watch(node: { readonly name: string; readonly boot: number; readonly process: SimProcess; readonly client: Client }): void {
-    const random = this.#random;
+  /** A watch of one of the prefixes, read until its process ends. */
+  watch(node: WorkloadNode, random: SimRandom, prefixes: readonly string[]): void {
     const wantsPast = random.chance(0.5);
     const past = 2 + random.below(Math.max(1, this.#revision()));
     const record: WatchRecord = {
       watcher: `w${this.watches.length + 1}`,
       node: `${node.name}#${node.boot}`,
-      prefix: random.pick([KEY_PREFIX, KEY_PREFIX, TTL_PREFIX, `${KEY_PREFIX}1`]),
+      prefix: random.pick(prefixes),
       fromRevision: 0,
       prevKv: random.chance(0.5),
       only: random.chance(0.2) ? random.pick(["puts", "deletes"] as const) : undefined,
       onGap: random.chance(0.5) ? "reset" : "throw",
+      initial: !wantsPast && random.chance(0.3),
       batches: [],
       compactRevision: undefined,
       isLive: true,
     };
-    const initial = !wantsPast && random.chance(0.3);
+    const { initial } = record;
     this.watches.push(record);
     const watch = node.client.watch(
       { prefix: record.prefix },
@@ -173,8 +185,15 @@ export class Workload {
       this.counts.watched++;
       if (batch.kind === "progress") record.batches.push({ kind: "progress", revision: batch.revision });
       else if (batch.kind === "reset")
-        record.batches.push({ kind: "reset", revision: batch.revision, values: batch.kvs.map((kv) => readValue(kv.key, kv)) });
+        record.batches.push({
+          kind: "reset",
+          revision: batch.revision,
+          values: batch.kvs.map((kv) => readValue(kv.key, kv)),
+          reason: batch.reason,
+        });
       else record.batches.push(eventsOf(batch));
+      // Asked of a node that may have more for it.
+      if (slowMs > 0 && record.batches.length % 4 === 0) await watch.requestProgress();
       if (slowMs > 0 && !this.#stopped) await new Promise<void>((resolve) => void process.applicationClock.setTimer(slowMs, resolve));
     }
     // Nobody closes these watches, so an end without an error is the node's own closing.
@@ -201,7 +220,8 @@ function eventsOf(batch: { readonly revision: number; readonly events: readonly 
   };
 }
 
-function readValue(key: string, kv: KeyValue | undefined): ReadValue {
+/** A missing key has no value, and zeros. */
+export function readValue(key: string, kv: KeyValue | undefined): ReadValue {
   if (kv === undefined) return { key, value: undefined, modRevision: 0, createRevision: 0, version: 0 };
   return { key: kv.key, value: kv.text(), modRevision: kv.modRevision, createRevision: kv.createRevision, version: kv.version };
 }
@@ -215,11 +235,7 @@ class WorkloadClient {
   readonly #client: Client;
   readonly #lastSeen = new Map<string, string | undefined>();
 
-  constructor(
-    workload: Workload,
-    node: { readonly name: string; readonly boot: number; readonly process: SimProcess; readonly client: Client },
-    name: string,
-  ) {
+  constructor(workload: Workload, node: WorkloadNode, name: string) {
     this.#workload = workload;
     this.#name = `${name}@${node.name}`;
     this.#node = `${node.name}#${node.boot}`;

@@ -27,6 +27,9 @@ export interface MachineView {
   readonly appliedIndex: number;
   readonly revision: number;
   readonly compactRevision: number;
+  readonly clockMs: number;
+  /** It is inside an entry. */
+  readonly applying: boolean;
   readonly table: Table;
   stateHash(): number;
 }
@@ -63,5 +66,9 @@ export interface Invariant {
   onPersisted?(member: MemberView, raft: RaftView): void;
   /** The log is about to name a snapshot. */
   onSnapshot?(member: MemberView, meta: SnapshotMeta, resetLog: boolean): void;
+  /** A batch is about to make the record store, which the log names, hold the state after this entry. */
+  onStored?(member: MemberView, meta: SnapshotMeta): void;
+  /** Its data are at another revision than after the event before, which may be one inside an entry. */
+  onRevision?(member: MemberView, machine: MachineView): void;
   onApplied?(member: MemberView, machine: MachineView, before: number): void;
 }

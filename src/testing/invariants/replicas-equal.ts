@@ -18,9 +18,12 @@ export class ReplicasEqual implements Invariant {
     this.#model = model;
   }
 
-  onApplied(member: MemberView, machine: MachineView): void {
+  onRevision(member: MemberView, machine: MachineView): void {
     this.#compareChanges(member, machine);
-    if (machine.appliedIndex % HASH_EVERY === 0) this.compareHashes(member, machine);
+  }
+
+  onApplied(member: MemberView, machine: MachineView): void {
+    if (machine.appliedIndex % HASH_EVERY === 0 && !machine.applying) this.compareHashes(member, machine);
   }
 
   /** Also to be called at the end, when all have applied the same. */

@@ -1,7 +1,25 @@
 /** Planted bugs: each is a change to the shipped sources that the simulator must find within so many seeds of its profile. */
 import type { SwarmProfile } from "../swarm.ts";
-import { CROWDED, DISKS, ELECTIONS, FORGETFUL, FOUNDINGS, HANDOVERS, LOSSY, MEMBERSHIP, STRANDED } from "../profiles.ts";
+import {
+  CROWDED,
+  DISKS,
+  ELECTIONS,
+  FAILOVERS,
+  FORGETFUL,
+  FOUNDINGS,
+  FULL_DISKS,
+  HANDOVERS,
+  HOLDERS,
+  LATE_ANSWERS,
+  LOSSY,
+  MEMBERSHIP,
+  OPERATED,
+  STORES,
+  STRANDED,
+  WATCHES,
+} from "../profiles.ts";
 import type { Edit } from "./canary-bundle.ts";
+import { TXN_CANARIES } from "./txn-canaries.ts";
 
 export interface Canary {
   /** What the code does wrong, as a sentence. */
@@ -12,6 +30,8 @@ export interface Canary {
 }
 
 const raft = (file: string, find: string, replace: string): Edit => ({ file: `core/raft/${file}`, find, replace });
+
+const kv = (file: string, find: string, replace: string): Edit => ({ file: `core/kv/${file}`, find, replace });
 
 export const CANARIES: readonly Canary[] = [
   {
@@ -57,6 +77,30 @@ export const CANARIES: readonly Canary[] = [
     seedsMax: 20,
   },
   {
+    name: "a member's addresses are put into a configuration that was in force when it announced them",
+    edits: [
+      raft(
+        "raft.ts",
+        "changeAddresses(this.#state.configuration, id, change)",
+        "changeAddresses(this.#state.configurations.at(this.#state.configurations.latestIndex - 2), id, change)",
+      ),
+    ],
+    profile: { ...OPERATED, membershipEveryMs: 100 },
+    seedsMax: 20,
+  },
+  {
+    name: "a write that is refused for want of room is proposed all the same",
+    edits: [
+      {
+        file: "node/proposals.ts",
+        find: "this.#fail(sequence, space!.error());\n      return false;",
+        replace: "this.#options.fail(batch.call, space!.error());\n      return true;",
+      },
+    ],
+    profile: FULL_DISKS,
+    seedsMax: 20,
+  },
+  {
     name: "an election needs only the new half of a joint configuration",
     edits: [
       raft(
@@ -72,12 +116,67 @@ export const CANARIES: readonly Canary[] = [
     name: "a snapshot carries the latest configuration",
     edits: [
       {
-        file: "node/node.ts",
-        find: "const configuration = raft.configurationAt(kv.appliedIndex);",
+        file: "node/snapshots.ts",
+        find: "const configuration = raft.configurationAt(appliedIndex);",
         replace: "const configuration = raft.configuration;",
       },
     ],
     profile: { ...MEMBERSHIP, membershipEveryMs: 50, snapshotLogBytesMin: 1 << 10, segmentBytes: 4 << 10, faults: { slowDisk: 1 } },
+    seedsMax: 20,
+  },
+  {
+    name: "the batch of a store holds by parts, and so is cut inside an entry",
+    edits: [
+      { file: "storage/records/store-format.ts", find: "PART_BYTES_MAX: number = 256 * 1024;", replace: "PART_BYTES_MAX: number = 200;" },
+      {
+        file: "node/store-writer.ts",
+        find: "await store.write(batch.parts.take(), { last: whole });",
+        replace: "await store.write(batch.parts.take(), { last: true });",
+      },
+    ],
+    profile: STORES,
+    seedsMax: 20,
+  },
+  {
+    name: "a store is ahead of the log after a crash",
+    edits: [
+      {
+        file: "node/snapshots.ts",
+        find: "isPersisted: (index) => (this.#context.raft?.persistedIndex ?? 0) >= index,",
+        replace: "isPersisted: () => true,",
+      },
+    ],
+    profile: STORES,
+    seedsMax: 20,
+  },
+  {
+    name: "a store says that an entry is applied before it holds what the entry did",
+    edits: [
+      {
+        file: "storage/open-storage.ts",
+        find: "    await this.#write(part, last && header === undefined);\n    if (header === undefined) return;",
+        replace:
+          "    if (header !== undefined && !this.#isInBatch) {\n" +
+          "      const early = new PartWriter();\n" +
+          "      early.put(STORE_HEADER_KEY, new TextEncoder().encode(JSON.stringify(header)));\n" +
+          "      await this.#write(early.take(), true);\n" +
+          "    }\n" +
+          "    await this.#write(part, last && header === undefined);\n    if (header === undefined) return;",
+      },
+    ],
+    profile: STORES,
+    seedsMax: 20,
+  },
+  {
+    name: "a store lets go of what history still holds",
+    edits: [
+      {
+        file: "node/store-writer.ts",
+        find: "kv.table.seekEvent(compactRevision + 1), before.revision);",
+        replace: "kv.table.seekEvent(revision + 1), before.revision);",
+      },
+    ],
+    profile: STORES,
     seedsMax: 20,
   },
   {
@@ -222,7 +321,11 @@ export const CANARIES: readonly Canary[] = [
   {
     name: "a member whose disk was wiped takes part under its old name",
     edits: [
-      { file: "node/node.ts", find: "if (recorded.incarnation !== hello.incarnation) {", replace: 'if (recorded.incarnation === "") {' },
+      {
+        file: "node/membership.ts",
+        find: "if (recorded.incarnation !== hello.incarnation) {",
+        replace: 'if (recorded.incarnation === "") {',
+      },
       {
         file: "node/founding.ts",
         find: "    const mine = this.#identity.founding;\n    if (this.#saving || mine === undefined || fingerprint(mine) !== fingerprint(founding)) return;\n    this.#activate();",
@@ -234,7 +337,11 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a forwarded batch is taken in as often as it arrives",
-    edits: [{ file: "node/proposals.ts", find: "if (forward.ordinal !== inflow.next) {", replace: "if (forward.ordinal > inflow.next) {" }],
+    edits: [
+      { file: "node/proposals.ts", find: "if (forward.ordinal !== inflow.next) {", replace: "if (forward.ordinal > inflow.next) {" },
+      // The numbers of its session would hide it.
+      { file: "node/proposals.ts", find: "if (session !== undefined) this.#number(batch, session, now);", replace: "" },
+    ],
     profile: LOSSY,
     seedsMax: 5,
   },
@@ -265,9 +372,104 @@ export const CANARIES: readonly Canary[] = [
   {
     name: "a watch misses the first revision that it is to be told",
     edits: [
-      { file: "core/kv/watch-hub.ts", find: "if (watcher.next > revision) continue;", replace: "if (watcher.next >= revision) continue;" },
+      kv("watch-cohort.ts", "if (watcher.next > revision || !this", "if (watcher.next >= revision || !this"),
+      kv("watch-cohort.ts", "if (watcher.next > revision) continue;", "if (watcher.next >= revision) continue;"),
     ],
     profile: { ...LOSSY, workload: { ...CROWDED, watchesPerNode: 3 } },
     seedsMax: 5,
   },
+  {
+    name: "a watch misses the revision at which it fell behind",
+    edits: [kv("watch-cohort.ts", "member.next = this.nextOf(member);", "member.next = Math.max(this.nextOf(member), this.boundary);")],
+    profile: WATCHES,
+    seedsMax: 5,
+  },
+  {
+    name: "a watch that is behind is not told that history was compacted",
+    edits: [
+      kv("watch-hub.ts", "if (watcher.gap || watcher.next <= this.machine.freedRevision) {", "if (watcher.gap) {"),
+      kv("watch-hub.ts", "if (cohort.members.size === 0 || cohort.frontier > freedRevision) return;", "return;"),
+    ],
+    profile: WATCHES,
+    seedsMax: 5,
+  },
+  {
+    name: "a watch is told again behind a snapshot what it was told before it",
+    edits: [
+      kv(
+        "watch-hub.ts",
+        "else if (watcher.next <= machine.compactRevision) watcher.gap = true;",
+        `else if (watcher.next <= machine.compactRevision) watcher.gap = true;
+         else watcher.next = Math.max(machine.compactRevision + 1, watcher.next - 20);`,
+      ),
+    ],
+    profile: WATCHES,
+    seedsMax: 10,
+  },
+  {
+    name: "progress is told to a watch that is behind",
+    edits: [
+      kv("watch-hub.ts", "if (watcher.cohort === this.front) this.progress.add(watcher);", "this.progress.add(watcher);"),
+      kv("watch-hub.ts", "if (watcher.cohort !== front) {", "if (watcher.progressAt < 0) {"),
+    ],
+    profile: WATCHES,
+    seedsMax: 10,
+  },
+  {
+    name: "a lease has its whole time again after a failover",
+    edits: [
+      {
+        file: "node/applier.ts",
+        find: "      this.#options.onTerm(entry.term);\n",
+        replace:
+          "      this.#options.onTerm(entry.term);\n      const { kv } = this.#options.state as any;\n      const { count, idHigh, idLow } = kv.leaseColumns();\n      const hex = (word: number): string => word.toString(16).padStart(8, '0');\n      for (let at = 0; at < count; at++) kv.data.leases.renew(hex(idHigh[at]) + hex(idLow[at]), Math.max(kv.clockMs, entry.clockMs));\n",
+      },
+    ],
+    profile: FAILOVERS,
+    seedsMax: 5,
+  },
+  {
+    name: "a renewal revives a lease that has expired",
+    edits: [
+      {
+        file: "core/kv/lease-changes.ts",
+        find: "const ttlMs = id === undefined ? 0 : this.data.leases.renew(id, clockMs);",
+        replace:
+          "if (id !== undefined && !this.data.leases.has(id)) this.data.leases.add({ id, ttlMs: 500, dueMs: clockMs + 500, kind: 0 });\n      const ttlMs = id === undefined ? 0 : this.data.leases.renew(id, clockMs);",
+      },
+    ],
+    profile: HOLDERS,
+    seedsMax: 10,
+  },
+  {
+    name: "a member expires leases by its own reading of the lease clock, and so does a leader that was deposed",
+    edits: [{ file: "node/applier.ts", find: "clockMs: entry.clockMs,", replace: "clockMs: this.#options.raft.leaseClock()," }],
+    profile: HOLDERS,
+    seedsMax: 10,
+  },
+  {
+    name: "a holder relies on its lease beyond the time of the members",
+    edits: [
+      {
+        file: "node/held-slot.ts",
+        find: "return Math.min(Math.max(ttlMs / 10, SUSPENSION_MS), ttlMs * 0.9);",
+        replace: "return -SUSPENSION_MS - ttlMs / 10;",
+      },
+    ],
+    profile: HOLDERS,
+    seedsMax: 10,
+  },
+  {
+    name: "a holder's deadline counts from the answer of a renewal instead of its send",
+    edits: [
+      {
+        file: "node/keeper.ts",
+        find: "kept.slot.raise(sent, ttlMs);",
+        replace: "kept.slot.raise(momentOf(this.#options.clock), ttlMs);",
+      },
+    ],
+    profile: LATE_ANSWERS,
+    seedsMax: 40,
+  },
+  ...TXN_CANARIES,
 ];

@@ -21,15 +21,18 @@ export type Simulate = (options: SimulationOptions) => Promise<SimulationResult>
 /** From dist/testing/test, where this runs, as well as from src/testing/test. */
 const SOURCES: string = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../../src");
 
-/** The simulator with these edits. `close` removes what was built. */
-export async function buildSimulator(edits: readonly Edit[]): Promise<{ readonly simulate: Simulate; close(): Promise<void> }> {
+/** The simulator with these edits, or what another source file exports as `simulate`. `close` removes what was built. */
+export async function buildSimulator<S = Simulate>(
+  edits: readonly Edit[],
+  source = "testing/simulation.ts",
+): Promise<{ readonly simulate: S; close(): Promise<void> }> {
   const directory = await mkdtemp(path.join(tmpdir(), "d-engine-canary-"));
   const close = (): Promise<void> => rm(directory, { recursive: true, force: true });
   try {
     const outfile = path.join(directory, "simulation.mjs");
     const left = new Set(edits);
     await build({
-      entryPoints: [path.join(SOURCES, "testing/simulation.ts")],
+      entryPoints: [path.join(SOURCES, source)],
       outfile,
       bundle: true,
       platform: "node",
@@ -55,7 +58,7 @@ export async function buildSimulator(edits: readonly Edit[]): Promise<{ readonly
       ],
     });
     for (const edit of left) throw new Error(`${edit.file} is no part of the simulator, or not there`);
-    const { simulate } = (await import(pathToFileURL(outfile).href)) as { readonly simulate: Simulate };
+    const { simulate } = (await import(pathToFileURL(outfile).href)) as { readonly simulate: S };
     return { simulate, close };
   } catch (error) {
     await close();
