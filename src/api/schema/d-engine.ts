@@ -1,0 +1,110 @@
+/** The messages of d-engine's own client protocol: one key a command, three read policies, watches, errors by number. */
+
+/** By their full names. */
+export const D_ENGINE_MESSAGES = {
+  "d_engine.error.ErrorMetadata": {
+    retry_after_ms: [1, "optional uint64"],
+    leader_id: [2, "optional string"],
+    leader_address: [3, "optional string"],
+    debug_message: [15, "optional string"],
+  },
+  "d_engine.client.WriteCommand": {
+    insert: [1, "message d_engine.client.WriteCommand.Insert", "operation"],
+    delete: [2, "message d_engine.client.WriteCommand.Delete", "operation"],
+    compare_and_swap: [3, "message d_engine.client.WriteCommand.CompareAndSwap", "operation"],
+  },
+  "d_engine.client.WriteCommand.Insert": { key: [1, "bytes"], value: [2, "bytes"], ttl_secs: [3, "uint64"] },
+  "d_engine.client.WriteCommand.Delete": { key: [1, "bytes"] },
+  "d_engine.client.WriteCommand.CompareAndSwap": { key: [1, "bytes"], expected_value: [2, "optional bytes"], new_value: [3, "bytes"] },
+  "d_engine.client.ClientWriteRequest": { client_id: [1, "uint32"], command: [2, "message d_engine.client.WriteCommand"] },
+  "d_engine.client.ClientReadRequest": {
+    client_id: [1, "uint32"],
+    keys: [2, "repeated bytes"],
+    consistency_policy: [3, "optional enum d_engine.client.ReadConsistencyPolicy"],
+  },
+  "d_engine.client.WriteResult": { succeeded: [1, "bool"] },
+  "d_engine.client.ClientResponse": {
+    error: [1, "enum d_engine.error.ErrorCode"],
+    write_result: [2, "message d_engine.client.WriteResult", "success_result"],
+    read_data: [3, "message d_engine.client.ReadResults", "success_result"],
+    metadata: [4, "message d_engine.error.ErrorMetadata"],
+  },
+  "d_engine.client.ClientResult": { key: [1, "bytes"], value: [2, "bytes"] },
+  "d_engine.client.ReadResults": { results: [1, "repeated message d_engine.client.ClientResult"] },
+  "d_engine.client.KvEntry": { key: [1, "bytes"], value: [2, "bytes"] },
+  "d_engine.client.ScanRequest": { client_id: [1, "uint32"], prefix: [2, "bytes"] },
+  "d_engine.client.ScanResponse": { entries: [1, "repeated message d_engine.client.KvEntry"], revision: [2, "uint64"] },
+  "d_engine.client.WatchMembershipRequest": { client_id: [1, "uint32"] },
+  "d_engine.client.MembershipSnapshot": {
+    members: [1, "repeated uint32"],
+    learners: [2, "repeated uint32"],
+    committed_index: [3, "uint64"],
+  },
+  "d_engine.client.WatchRequest": { client_id: [1, "uint32"], key: [2, "bytes"], prefix: [3, "bool"], prev_kv: [4, "bool"] },
+  "d_engine.client.WatchResponse": {
+    key: [1, "bytes"],
+    value: [2, "bytes"],
+    event_type: [3, "enum d_engine.client.WatchEventType"],
+    error: [4, "enum d_engine.error.ErrorCode"],
+    revision: [5, "uint64"],
+    prev_value: [6, "bytes"],
+  },
+  "d_engine.server.cluster.MetadataRequest": {},
+  "d_engine.server.cluster.ClusterMembership": {
+    version: [1, "uint64"],
+    nodes: [2, "repeated message d_engine.server.cluster.NodeMeta"],
+    current_leader_id: [3, "optional uint32"],
+  },
+  "d_engine.server.cluster.NodeMeta": {
+    id: [1, "uint32"],
+    address: [2, "string"],
+    role: [3, "int32"],
+    status: [4, "enum d_engine.common.NodeStatus"],
+  },
+} as const;
+
+/** Their enumerations. */
+export const D_ENGINE_ENUMS = {
+  "d_engine.error.ErrorCode": {
+    SUCCESS: 0,
+    CONNECTION_TIMEOUT: 1001,
+    INVALID_ADDRESS: 1002,
+    LEADER_CHANGED: 1003,
+    JOIN_ERROR: 1004,
+    INVALID_RESPONSE: 2001,
+    VERSION_MISMATCH: 2002,
+    DISK_FULL: 3001,
+    DATA_CORRUPTION: 3002,
+    STORAGE_IO_ERROR: 3003,
+    STORAGE_PERMISSION_DENIED: 3004,
+    KEY_NOT_EXIST: 3005,
+    NOT_LEADER: 4001,
+    STALE_OPERATION: 4002,
+    INVALID_REQUEST: 4003,
+    RATE_LIMITED: 4004,
+    CLUSTER_UNAVAILABLE: 4005,
+    PROPOSE_FAILED: 4006,
+    TERM_OUTDATED: 4007,
+    RETRY_REQUIRED: 4008,
+    WATCH_BUFFER_OVERFLOW: 5001,
+    GENERAL: 8888,
+    UNCATEGORIZED: 9999,
+  },
+  "d_engine.common.NodeStatus": {
+    NODE_STATUS_UNSPECIFIED: 0,
+    NODE_STATUS_PROMOTABLE: 1,
+    NODE_STATUS_READ_ONLY: 2,
+    NODE_STATUS_ACTIVE: 3,
+  },
+  "d_engine.client.ReadConsistencyPolicy": {
+    READ_CONSISTENCY_POLICY_LEASE_READ: 0,
+    READ_CONSISTENCY_POLICY_LINEARIZABLE_READ: 1,
+    READ_CONSISTENCY_POLICY_EVENTUAL_CONSISTENCY: 2,
+  },
+  "d_engine.client.WatchEventType": {
+    WATCH_EVENT_TYPE_PUT: 0,
+    WATCH_EVENT_TYPE_DELETE: 1,
+    WATCH_EVENT_TYPE_CANCELED: 2,
+    WATCH_EVENT_TYPE_PROGRESS: 3,
+  },
+} as const;
