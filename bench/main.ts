@@ -14,7 +14,7 @@ import { startFloor, type Floor } from "./floor.ts";
 import { measureHop } from "./hop-floor.ts";
 import { leaderOf, measure, type Measured } from "./members.ts";
 import { goalsTable, isReached, median, round, rowsTable, summarize, type Goal, type Row } from "./report.ts";
-import type { Operation } from "./work.ts";
+import type { Operation, Watchers } from "./work.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -229,6 +229,68 @@ async function besideFloor(): Promise<void> {
   show(`Three nodes, durable, beside the floor (medians of ${PAIRS} rounds)`, rows);
 }
 
+interface Pair {
+  readonly goal: string;
+  readonly required: number;
+  readonly clients: number;
+  readonly keys: number;
+  readonly with: { readonly name: string; readonly watchers?: Watchers; readonly operation?: Operation };
+  readonly without: string;
+}
+
+/** Writes with something beside them, and without it, in turn on one cluster. */
+async function besidePuts(title: string, loads: readonly Pair[]): Promise<void> {
+  const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 3, mode: "durable", keys: KEYS });
+  const rows: Row[] = [];
+  for (const { goal, required, clients, keys, with: more, without } of loads) {
+    const load = { operation: "put", clients, keys, seconds: SECONDS } as const;
+    const plain: Row[] = [];
+    const loaded: Row[] = [];
+    for (let round = 0; round <= PAIRS; round += 1) {
+      const alone = toRow(without, await measure(cluster.members, load));
+      const beside = toRow(more.name, await measure(cluster.members, { ...load, ...more }));
+      if (round === 0) continue;
+      plain.push(alone);
+      loaded.push(beside);
+    }
+    rows.push(middle(plain), middle(loaded));
+    const ratios = loaded.map(({ perSecond }, i) => perSecond / (plain[i] as Row).perSecond);
+    goals.push(summarize(goal, ratios, { unit: "x", required, bound: "least" }));
+  }
+  await cluster.stop();
+  show(`${title} (medians of ${PAIRS} rounds)`, rows);
+}
+
+const txns: readonly Pair[] = [
+  {
+    goal: "transactions (compare one key, put one key), 100 clients, of plain puts",
+    required: 0.7,
+    clients: 100,
+    keys: KEYS,
+    with: { name: "transaction, 100 clients", operation: "txn" },
+    without: "write, 100 clients",
+  },
+];
+
+const watched: readonly Pair[] = [
+  {
+    goal: "writes with 10,000 watchers on other keys, of none",
+    required: 0.9,
+    clients: 100,
+    keys: KEYS,
+    with: { name: "write, 100 clients, 10,000 watchers on other keys", watchers: { count: 10_000, of: "other keys" } },
+    without: "write, 100 clients",
+  },
+  {
+    goal: "one writer, 1,000 watchers of its key, of that writer's rate with none",
+    required: 0.8,
+    clients: 1,
+    keys: 1,
+    with: { name: "write, 1 client, 1,000 watchers of its key", watchers: { count: 1_000, of: "the key" } },
+    without: "write, 1 client, one key",
+  },
+];
+
 /** kill -9 of the leader, and how long until one of the others has a write acknowledged. */
 async function withoutLeader(): Promise<void> {
   const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 3, mode: "durable", keys: 0 });
@@ -251,6 +313,71 @@ async function withoutLeader(): Promise<void> {
   goals.push(summarize("without a leader after kill -9", times, { unit: "ms", required: 1500, bound: "most" }));
 }
 
+/** Durable writes of clusters with a record store and without, in turn. */
+async function besideMemory(): Promise<void> {
+  const start = (mode: Mode): Promise<EngineCluster> => EngineCluster.start({ directory: newDirectory(), nodes: 3, mode, keys: KEYS });
+  const stored = await start("durable");
+  const memory = await start("memory");
+  const load = { operation: "put", clients: 100, keys: KEYS, seconds: SECONDS } as const;
+  const rows: { readonly stored: Row[]; readonly memory: Row[] } = { stored: [], memory: [] };
+  for (let round = 0; round <= PAIRS; round += 1) {
+    const without = toRow("write, 100 clients, store in memory", await measure(memory.members, load));
+    const beside = toRow("write, 100 clients, default store", await measure(stored.members, load));
+    if (round === 0) continue;
+    rows.memory.push(without);
+    rows.stored.push(beside);
+  }
+  await stored.stop();
+  await memory.stop();
+  show(`Three nodes, durable, record stores (medians of ${PAIRS} rounds)`, [middle(rows.memory), middle(rows.stored)]);
+  const ratios = rows.stored.map(({ perSecond }, i) => perSecond / (rows.memory[i] as Row).perSecond);
+  const goal = { unit: "x", required: 0.8, bound: "least" } as const;
+  goals.push(summarize("durable writes, 100 clients, default store of memory store", ratios, goal));
+}
+
+/** Writes beside backups of many keys on one node, and without, in turn. */
+async function backups(): Promise<void> {
+  const keys = quick ? 100_000 : 1_000_000;
+  const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 1, mode: "durable", keys });
+  const load = { operation: "put", clients: 100, keys, seconds: SECONDS } as const;
+  const plain: Row[] = [];
+  const backedUp: Row[] = [];
+  for (let round = 0; round <= PAIRS; round += 1) {
+    const alone = toRow("write, 100 clients", await measure(cluster.members, load));
+    const beside = toRow("write, 100 clients, beside backups", await measure(cluster.members, { ...load, backups: true }));
+    if (round === 0) continue;
+    plain.push(alone);
+    backedUp.push(beside);
+  }
+  await cluster.stop();
+  const name = `${keys.toLocaleString("en")} keys of 256 bytes, one node`;
+  show(`${name}, backups (medians of ${PAIRS} rounds)`, [middle(plain), middle(backedUp)]);
+  const ratios = backedUp.map(({ p99Us }, i) => p99Us / (plain[i] as Row).p99Us);
+  goals.push(summarize(`${name}: p99 of writes beside a backup, of that without`, ratios, { unit: "x", required: 2, bound: "most" }));
+}
+
+/** Many keys on one node: its memory, and how long it takes to open again. */
+async function manyKeys(): Promise<void> {
+  const keys = quick ? 100_000 : 1_000_000;
+  const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 1, mode: "durable", keys });
+  const memory = async (): Promise<number> =>
+    (await (cluster.members[0] as (typeof cluster.members)[0]).ask<{ readonly rssBytes: number }>({ kind: "memory" })).rssBytes / 2 ** 20;
+  const loadedMb = await memory();
+  await cluster.stop();
+  const openings: number[] = [];
+  const sizes: number[] = [];
+  for (let opening = 0; opening < 3; opening += 1) {
+    const member = await cluster.startMember(0);
+    openings.push((await member.ask<{ readonly firstReadMs: number }>({ kind: "firstRead" })).firstReadMs);
+    sizes.push(await memory());
+    await member.stop();
+  }
+  const name = `${keys.toLocaleString("en")} keys of 256 bytes, one node`;
+  print(`\n${name}: ${round(loadedMb)} MB resident once written, ${round(median(sizes))} MB opened again`);
+  goals.push(summarize(`${name}: resident memory, opened again`, sizes, { unit: "MB", required: 600, bound: "most" }));
+  goals.push(summarize(`${name}: from open to the first linearizable read`, openings, { unit: "ms", required: 5_000, bound: "most" }));
+}
+
 const sections: Readonly<Record<string, () => Promise<void>>> = {
   floor: besideFloor,
   one: () => absolute("One node, durable", { nodes: 1, mode: "durable" }, [...writes, ...reads, ...hot]),
@@ -262,6 +389,11 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
       writes,
     ),
   slow: () => absolute("Three nodes, durable, 2 ms added to each sync", { nodes: 3, mode: "slow" }, writes),
+  txn: () => besidePuts("Three nodes, durable, transactions", txns),
+  watch: () => besidePuts("Three nodes, durable, watched", watched),
+  store: besideMemory,
+  keys: manyKeys,
+  backup: backups,
   kill: withoutLeader,
 };
 

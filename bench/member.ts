@@ -1,22 +1,33 @@
 /**
  * A member of the engine, in a process of its own, with the callers of the benchmark in it when it leads.
  *
- *   node member.js DIRECTORY NAME MODE [n1=HOST:PORT ...]      MODE is durable, relaxed or slow
+ *   node member.js DIRECTORY NAME MODE [n1=HOST:PORT ...]      MODE is durable, relaxed, slow or memory
  */
 import { Engine } from "d-engine";
+import { runBackedUpLoad } from "./backed-up-load.ts";
 import { keyIndex, makeKeys, runLoad } from "./load.ts";
+import { runWatchedLoad } from "./watched-load.ts";
 import { cpuUs, serveRequests, VALUE_BYTES, type Answer, type Request } from "./work.ts";
 
 const [dataDir = "", name = "", mode = "durable", ...addresses] = process.argv.slice(2);
 const bootstrap = Object.fromEntries(addresses.map((each) => each.split("=") as [string, string]));
 
+const startedAtMs = performance.now();
 const engine = await Engine.open({
   dataDir,
   name,
   ...(addresses.length === 0 ? {} : { peer: { listen: bootstrap[name] ?? "" }, bootstrap }),
+  ...(mode === "memory" ? { store: "memory" as const } : {}),
   ...(mode === "relaxed" ? { unsafeNoFsync: true } : {}),
   ...(mode === "slow" ? { workerUrl: new URL("slow/worker.js", import.meta.url) } : {}),
 });
+
+/** Of a member alone: from the beginning of its opening. */
+let firstReadMs = Number.NaN;
+if (addresses.length === 0) {
+  await engine.get("any");
+  firstReadMs = performance.now() - startedAtMs;
+}
 
 const value = new Uint8Array(VALUE_BYTES).fill(3);
 let keys = makeKeys(1);
@@ -27,6 +38,8 @@ async function answer(request: Request): Promise<Answer> {
       return { cpuUs: cpuUs() };
     case "memory":
       return { rssBytes: process.memoryUsage.rss() };
+    case "firstRead":
+      return { firstReadMs };
     case "leader":
       await engine.waitReady({ timeoutMs: 60_000 });
       return { isLeader: engine.isLeader() };
@@ -38,7 +51,17 @@ async function answer(request: Request): Promise<Answer> {
     case "load": {
       if (keys.length < request.keys) keys = makeKeys(request.keys);
       const key = (client: number, count: number): string => keys[keyIndex(client, count, request.keys)] ?? "";
-      if (request.operation === "put") return runLoad(request, (client, count) => engine.put(key(client, count), value));
+      if (request.operation === "put") {
+        const put = (client: number, count: number): Promise<unknown> => engine.put(key(client, count), value);
+        if (request.backups === true) return runBackedUpLoad(engine, request, put);
+        return request.watchers === undefined ? runLoad(request, put) : runWatchedLoad(engine, request, request.watchers, put);
+      }
+      if (request.operation === "txn") {
+        return runLoad(request, (client, count) => {
+          const put = key(client, count);
+          return engine.txn({ compare: [{ key: put, exists: true }], success: [{ put, value }] });
+        });
+      }
       const options = { consistency: request.operation };
       return runLoad(request, (client, count) => engine.get(key(client, count), options));
     }

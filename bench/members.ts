@@ -3,7 +3,7 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import type { LoadResult } from "./load.ts";
-import type { Answer, Envelope, Leader, Operation, Request } from "./work.ts";
+import type { Answer, Envelope, Leader, Operation, Request, Watchers } from "./work.ts";
 
 export interface Measured extends LoadResult {
   readonly perSecond: number;
@@ -66,7 +66,14 @@ export async function leaderOf(members: readonly MemberProcess[]): Promise<Membe
 /** One load, from callers in the leader's process, and what it cost all the processes together. */
 export async function measure(
   members: readonly MemberProcess[],
-  load: { readonly operation: Operation; readonly clients: number; readonly seconds: number; readonly keys: number },
+  load: {
+    readonly operation: Operation;
+    readonly clients: number;
+    readonly seconds: number;
+    readonly keys: number;
+    readonly watchers?: Watchers;
+    readonly backups?: boolean;
+  },
 ): Promise<Measured> {
   const leader = await leaderOf(members);
   const others = members.filter((member) => member !== leader);

@@ -1,15 +1,33 @@
 /** What the benchmark's main process asks of a member, of the engine or of a floor, over the channel that fork() gives them. */
 import type { LoadResult } from "./load.ts";
 
-export type Operation = "put" | "linearizable" | "lease" | "eventual";
+/** txn: compares one key, and puts it. */
+export type Operation = "put" | "txn" | "linearizable" | "lease" | "eventual";
+
+/** Watches in the process of the callers: each of one key, which the load writes or never does. */
+export interface Watchers {
+  readonly count: number;
+  readonly of: "the key" | "other keys";
+}
 
 export type Request =
-  | { readonly kind: "load"; readonly operation: Operation; readonly clients: number; readonly seconds: number; readonly keys: number }
+  | {
+      readonly kind: "load";
+      readonly operation: Operation;
+      readonly clients: number;
+      readonly seconds: number;
+      readonly keys: number;
+      readonly watchers?: Watchers;
+      /** One backup after the other is read, and thrown away, for as long as the load lasts. */
+      readonly backups?: boolean;
+    }
   /** Writes every key once. */
   | { readonly kind: "fill"; readonly keys: number }
   /** User and system time of the process so far, in microseconds. */
   | { readonly kind: "cpu" }
   | { readonly kind: "memory" }
+  /** How long a member that is alone took from the beginning of its opening to its first linearizable read. */
+  | { readonly kind: "firstRead" }
   /** Resolves when the member knows a leader; tells who. */
   | { readonly kind: "leader" }
   /** Writes until one write succeeds; tells when, on the clock that the processes of a machine share. */
@@ -26,6 +44,7 @@ export type Answer =
   | { readonly atMs: number }
   | { readonly cpuUs: number }
   | { readonly rssBytes: number }
+  | { readonly firstReadMs: number }
   | Record<never, never>;
 
 export interface Envelope<T> {

@@ -15,11 +15,16 @@ const layers = new Map([
   ["storage", ["core", "core/raft", "host", "errors.ts"]],
   ["transport", ["core", "core/raft", "host", "errors.ts"]],
   ["node", ["core", "core/raft", "core/kv", "host", "storage", "transport", "errors.ts"]],
-  ["client", ["core", "core/raft", "core/kv", "host", "storage", "transport", "node", "errors.ts"]],
+  ["client", ["core", "core/raft", "core/kv", "host", "storage", "transport", "node", "errors.ts", "version.ts"]],
   ["rpc", ["errors.ts"]],
+  ["api", ["core", "core/kv", "host", "rpc", "client", "errors.ts", "storage/backup-format.ts"]],
+  ["server", ["api", "rpc", "client", "errors.ts", "transport/address.ts"]],
+  ["cli", ["server", "api", "rpc", "client", "errors.ts", "index.ts", "version.ts", "transport/address.ts"]],
   ["testing", ["core", "core/raft", "core/kv", "host", "storage", "transport", "node", "client", "errors.ts", "index.ts"]],
   ["surface", ["testing", "client", "errors.ts", "index.ts"]],
   ["errors.ts", []],
+  ["version.ts", []],
+  ["raft.ts", ["client", "node", "storage"]],
   ["index.ts", ["core", "core/raft", "core/kv", "host", "storage", "transport", "node", "client", "errors.ts"]],
 ]);
 

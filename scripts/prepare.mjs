@@ -115,8 +115,9 @@ export function testFiles(filters) {
 /** Runs a program with this terminal and hands on the signals that ask it to stop; resolves with its exit code. */
 export function runNode(file, args) {
   const child = spawn(process.execPath, [file, ...args], { cwd: root, stdio: "inherit" });
-  const forward = (signal) => child.kill(signal);
-  process.on("SIGINT", forward).on("SIGTERM", forward);
+  // A terminal sends its own to every process of the group: handed on, it would be the second.
+  process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
+  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   return new Promise((resolve) => {
     child.on("error", (error) => {
       say(String(error));

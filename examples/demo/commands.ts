@@ -30,6 +30,8 @@ export class Commands {
   readonly #cluster: DemoCluster;
   readonly #print: Print;
   #turn = 0;
+  /** How many watches each node serves: they end with it. */
+  readonly #watches = new Map<string, number>();
 
   constructor(cluster: DemoCluster, print: Print) {
     this.#cluster = cluster;
@@ -98,6 +100,7 @@ export class Commands {
         if (first === undefined) return this.#usage("watch PREFIX");
         const node = this.#node();
         const { revision } = await node.ask<"watch">({ kind: "watch", prefix: first });
+        this.#watches.set(node.name, (this.#watches.get(node.name) ?? 0) + 1);
         print(`watching from revision ${revision + 1}, on ${node.name}`);
         break;
       }
@@ -113,7 +116,12 @@ export class Commands {
         const node = first === undefined ? (await this.#cluster.leader()).node : this.#cluster.find(first);
         if (node?.isRunning !== true) return this.#usage("kill [n1 | n2 | n3], one that runs");
         await node.kill();
-        print(`${node.name} is dead; ${this.#cluster.running.map(({ name }) => name).join(" and ") || "nobody"} still runs`);
+        const running = this.#cluster.running.map(({ name }) => name);
+        print(`${node.name} is dead; ${running.join(" and ") || "nobody"} still ${running.length > 1 ? "run" : "runs"}`);
+        const watches = this.#watches.get(node.name) ?? 0;
+        if (watches > 0)
+          print(`${watches === 1 ? "its watch has" : `its ${watches} watches have`} ended with it: watch again, on one that runs`);
+        this.#watches.delete(node.name);
         if (this.#cluster.running.length >= 2) {
           const { node: leader, term } = await this.#cluster.leader();
           print(`${leader.name} leads, in term ${term}`);

@@ -1,5 +1,5 @@
 /**
- * `npm start`: three nodes as processes on this machine, in a directory of their own that is removed in the end.
+ * `npm run demo`: three nodes as processes on this machine, in a directory of their own that is removed in the end.
  *
  * With a terminal: the tour, then commands. With a pipe or a file as standard input: its commands; without any (nothing within two
  * seconds, or an empty one), the tour. With anything else, /dev/null among it: the tour. Exit code 0 if nothing was missing.

@@ -11,14 +11,22 @@ import {
   type Client,
   type EngineOptions,
   type EngineState,
+  type Held,
   type KeyMeta,
   type KeyRange,
   type KeyValue,
   type LeaderInfo,
+  type Lease,
+  type LeaseId,
+  type LeaseInfo,
   type LogRecord,
   type Members,
+  type Op,
+  type PutResult,
   type Scan,
   type Target,
+  type Txn,
+  type TxnResult,
   type Watch,
   type WatchBatch,
   type WatchEvent,
@@ -51,7 +59,8 @@ export async function opening(): Promise<void> {
     allowConsistencyOverride: false,
     timeoutMs: Number.POSITIVE_INFINITY,
     closeTimeoutMs: 1_000,
-    limits: { requestBytesMax: 1 << 20, pendingCallsMax: 1_000, watchersMax: 10 },
+    history: { ms: 60_000, revisionsMin: 10, revisionsMax: 1_000, bytesMax: 1 << 20 },
+    limits: { txnOpsMax: 256, requestBytesMax: 1 << 20, pendingCallsMax: 1_000, watchersMax: 10 },
     log: ({ level, message, fields }: LogRecord) => void [level, message, fields],
   };
   await Engine.open(options);
@@ -121,10 +130,103 @@ export async function refused(client: Client): Promise<void> {
   await client.put("a", null);
   // @ts-expect-error an option that is undefined is left out
   await client.put("a", "1", { ttlMs: undefined });
-  // @ts-expect-error leases are not there yet
   await client.put("a", "1", { lease: "694d7f2c1a3b5e09" });
+  // @ts-expect-error a lease has a time to live
+  await client.lease({});
   // @ts-expect-error one key
   await client.getMany("a");
+}
+
+// Transactions.
+
+export async function transactions(client: Client): Promise<void> {
+  const moved = await client.txn(
+    {
+      compare: [
+        { key: "a", modRevision: 7, value: { not: "x" }, lease: "0" },
+        { range: { prefix: "jobs/" }, exists: false },
+        { key: "b", version: { greaterThan: 1 }, createRevision: { lessThan: 9 } },
+      ],
+      success: [
+        { put: "a", value: "1", prevKv: true },
+        { put: "b", ignoreValue: true, lease: "694d7f2c1a3b5e09" },
+        { delete: { prefix: "old/" }, prevKv: true },
+        { get: "a" },
+        { range: { all: true }, limit: 3, sortBy: "value", order: "descending", revision: 4, minModRevision: 2 },
+        { range: { all: true }, keysOnly: true },
+        { txn: { compare: [{ key: "c", exists: true }], success: [{ get: "c" }], failure: [{ delete: "c" }] } },
+      ],
+      failure: [{ get: "a" }],
+    },
+    { timeoutMs: 100 },
+  );
+  if (moved.succeeded) {
+    const [a, b, old, kv, page, names, inner] = moved.results;
+    const revisions: number[] = [a.revision, b.revision, old.deleted, page.count];
+    const texts: (string | undefined)[] = [a.prevKv?.text(), kv?.text(), page.kvs[0]?.text(), names.kvs[0]?.key];
+    // @ts-expect-error keys only: there is no value to ask for
+    names.kvs[0]?.text();
+    // @ts-expect-error what is got may be missing
+    kv.text();
+    if (inner.succeeded) void inner.results[0]?.text();
+    else void inner.results[0].deleted;
+    // @ts-expect-error an eighth operation was not asked for
+    String(moved.results[7]);
+    void [revisions, texts];
+  } else {
+    void moved.results[0]?.text();
+    // @ts-expect-error that is of the other branch
+    String(moved.results[1]);
+  }
+  const none = await client.txn({ compare: [{ key: "a", version: 0 }] });
+  const nothing: readonly [] = none.results;
+  const ops: Op[] = [{ get: "a" }];
+  const txn: Txn = { success: ops };
+  const any: TxnResult = await client.txn(txn);
+  void [nothing, any.results[0]];
+  // @ts-expect-error a put has a value, or keeps its own
+  await client.txn({ success: [{ put: "a" }] });
+  // @ts-expect-error an operation that does not exist
+  await client.txn({ success: [{ increment: "a" }] });
+  // @ts-expect-error a comparison is of a key or of a range
+  await client.txn({ compare: [{ value: "a" }] });
+  // @ts-expect-error a comparison that does not exist
+  await client.txn({ compare: [{ key: "a", value: { equals: "x" } }] });
+  // @ts-expect-error a consistency is not for the caller to choose
+  await client.txn({ success: [{ get: "a" }] }, { consistency: "eventual" });
+
+  const updated: PutResult | undefined = await client.update("n", (current) => String(Number(current?.text() ?? 0) + 1), { prevKv: true });
+  await client.update("n", async () => Promise.resolve(undefined));
+  // @ts-expect-error a change answers text or bytes
+  await client.update("n", () => 7);
+  await client.put("n", undefined, { ignoreValue: true, lease: "694d7f2c1a3b5e09" });
+  // @ts-expect-error without ignoreValue there is a value
+  await client.put("n", undefined, { prevKv: true });
+  await client.put("n", "1", { ignoreLease: true });
+  await client.maintenance.compact(updated?.revision ?? 1);
+  await client.get("n", { consistency: "eventual", stalenessMsMax: 500 });
+}
+
+// Leases.
+
+export async function holding(client: Client, work: (signal: AbortSignal) => void): Promise<number> {
+  const lease: Lease = await client.lease({ ttlMs: 10_000, appLagMsMax: 5_000 });
+  const held: Held = lease;
+  try {
+    await client.put("workers/7", "here", { lease });
+    await client.compareAndSwap("workers/8", undefined, "there", { lease: lease.id });
+    work(held.signal);
+    held.throwIfLost();
+    const info: LeaseInfo | undefined = await client.leases.get(lease.id, { keys: true });
+    const ids: readonly LeaseId[] = await client.leases.list();
+    const { ttlMs } = await client.leases.renew(lease.id, { timeoutMs: 1_000 });
+    // @ts-expect-error what is left is asked for, not awaited
+    const left: Promise<number> = held.remainingMs();
+    await left;
+    return (info?.remainingMs ?? 0) + ids.length + ttlMs + held.remainingMs();
+  } finally {
+    await lease.close();
+  }
 }
 
 // Watches.

@@ -51,6 +51,7 @@ const said: Readonly<Record<string, RegExp>> = {
   "three-nodes.js": /^a leader was elected true\nhello\nhello\n\[ 'n1 voter', 'n2 voter', 'n3 voter' \]\nstill here\n$/,
   "watch-config.js": /revision 5: \{ 'config\/log-level': 'debug' \}\n$/,
   "counter.js": /^raised by 20\n$/,
+  "bank.js": /^opened \d+ and \d+\nthe leader is closed\nfive transfers, one refused\nin all 150\n$/,
   "errors.js": /^refused: prefix\nin use: dataDir\nAbortError did not happen\n$/,
 };
 
@@ -111,6 +112,9 @@ test("the demo takes commands from a pipe", { timeout: 60_000 }, async () => {
     "get a",
     "cas a 1 2",
     "cas a 1 3",
+    // One on each node: the one that is killed has one of them.
+    "watch b",
+    "watch b",
     "watch b",
     "put b/x y",
     "range",
@@ -135,7 +139,8 @@ test("the demo takes commands from a pipe", { timeout: 60_000 }, async () => {
     /deleted, revision 5\n/,
     /\(no such key\)\n/,
     /, leader\n/,
-    /n\d is dead/,
+    /n\d is dead; n\d and n\d still run\n/,
+    /its watch has ended with it: watch again/,
     /n\d leads, in term \d+\n/,
     /c = after/,
     /unknown command nonsense/,

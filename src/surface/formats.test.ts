@@ -17,7 +17,9 @@ import { decodeWatchEvent } from "../core/kv/watch-event.ts";
 import { decodeConfiguration } from "../core/raft/configuration-codec.ts";
 import { decodeEntry } from "../core/raft/entry.ts";
 import { createNodeFileSystem } from "../host/node-file-system.ts";
-import { bootstrapClusterId, bootstrapMemberId, decodeIdentity, encodeIdentity } from "../node/identity.ts";
+import { bootstrapClusterId, bootstrapMemberId, decodeIdentity, encodeIdentity, newIdentity } from "../node/identity.ts";
+import { OpaqueAnswers, OpaqueReader } from "../node/machine/opaque-commands.ts";
+import { UserSnapshotReader } from "../node/machine/user-snapshot.ts";
 import {
   decodeForward,
   decodeForwardAck,
@@ -26,6 +28,7 @@ import {
   decodeSnapshotBegin,
   decodeSnapshotChunk,
 } from "../node/peer-frames.ts";
+import { decodeAnnounce, decodeMoveLeader, decodeMoveLeaderAnswer } from "../node/cluster-frames.ts";
 import { loadIdentity } from "../storage/identity-file.ts";
 import { GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, parseJson, readGroupHeader, verifyGroup } from "../storage/log-format.ts";
 import { LogState, readSegmentHead } from "../storage/log-state.ts";
@@ -93,7 +96,13 @@ test("an entry and a batch header are read back", () => {
   const entry = decodeEntry(example("entry"), 0);
   assert.ok(entry !== undefined);
   assert.deepEqual({ ...entry, record: undefined }, { index: 8, term: 3, clockMs: 1000.5, kind: "empty", record: undefined });
-  assert.deepEqual(readBatchHeader(example("batch")), { origin: MEMBER_A, bootId: 0x01020304, sequence: 9, commands: 6 });
+  assert.deepEqual(readBatchHeader(example("batch")), {
+    origin: MEMBER_A,
+    bootId: 0x01020304,
+    sequence: 9,
+    commands: 6,
+    session: undefined,
+  });
 });
 
 test("commands are read back, and applied with the results of the page", () => {
@@ -278,6 +287,10 @@ test("messages of consensus are read back", () => {
 test("node frames are read back", () => {
   assert.deepEqual(decodeForward(example("forward")), { term: 3, ordinal: 1, record: Uint8Array.of(0xaa, 0xbb) });
   assert.deepEqual(decodeForwardAck(example("forward ack")), { term: 3, bootId: 0x01020304, next: 2 });
+  assert.deepEqual(decodeAnnounce(example("announce")), ["http://a:1", "http://b:2"]);
+  assert.deepEqual(decodeMoveLeader(example("move leader")), { term: 3, bootId: 0x01020304, request: 1, to: MEMBER_B });
+  const answer = { term: 3, bootId: 0x01020304, request: 1, outcome: "lagging" };
+  assert.deepEqual(decodeMoveLeaderAnswer(example("move leader answer")), answer);
   const begin = decodeSnapshotBegin(example("snapshot begin"));
   assert.deepEqual([begin?.term, begin?.transfer, begin?.bytes, begin?.meta.lastIncludedIndex], [3, 1, 6, snapshotMeta.lastIncludedIndex]);
   assert.deepEqual(decodeSnapshotChunk(example("snapshot chunk")), { transfer: 1, offset: 4, bytes: utf8.encode("am") });
@@ -303,4 +316,36 @@ test("history and data count the logical bytes of the page", () => {
   const before = kv.historyBytes;
   run((batch) => batch.deleteKey(key));
   assert.deepEqual([kv.historyBytes - before, kv.table.dataBytes], [16 + 2 * (64 + 3) + 7, 64 + 5 + 64 + 7 + 64 + 3 + 3]);
+});
+
+test("commands, answers and snapshots of users' machines are read back", () => {
+  const commands = new OpaqueReader(example("user commands"));
+  const text = (bytes: Uint8Array | undefined): string | undefined => (bytes === undefined ? undefined : Buffer.from(bytes).toString());
+  assert.deepEqual(
+    [1, 2, 3, 4].map(() => text(commands.next())),
+    ["one", "", "two", undefined],
+  );
+  const packed = example("user answers");
+  assert.equal(OpaqueAnswers.indexOf(packed), 8);
+  const answers = new OpaqueAnswers(packed, 8);
+  const told = [1, 2, 3].map(() => answers.next());
+  assert.deepEqual(
+    told.map((answer) => [answer?.outcome, text(answer?.bytes)]),
+    [
+      ["answer", "ONE"],
+      ["answer", ""],
+      ["refused", "no"],
+    ],
+  );
+  const reader = new UserSnapshotReader();
+  assert.equal(text(reader.write(example("user snapshot stream")) as Uint8Array), "state");
+  assert.equal(reader.finish(), undefined);
+});
+
+test("an identity says of which kind its log is, and clusters of the two kinds have other ids", () => {
+  const bootstrap = { n1: "a:1", n2: "b:1" };
+  const identity = newIdentity({ name: "n1", bootstrap, state: "user" }, { uint32: () => 1 });
+  assert.equal(decodeIdentity(encodeIdentity(identity)).state, "user");
+  assert.equal(identity.clusterId, bootstrapClusterId(bootstrap, { state: "user" }));
+  assert.notEqual(identity.clusterId, bootstrapClusterId(bootstrap));
 });

@@ -5,9 +5,9 @@
  *   node node-process.js OPTIONS        the options of Engine.open, as JSON
  */
 import { pbkdf2 } from "node:crypto";
-import { Engine, EngineError, type Consistency, type EngineOptions, type KeyValue } from "d-engine";
+import { Engine, EngineError, type Consistency, type EngineOptions, type KeyValue, type Lease } from "d-engine";
 import type { DataChange, OperationBody, ReadValue } from "../testing/history.ts";
-import type { Load, LoadResult, Order, Performed, Watched } from "./orders.ts";
+import type { Load, LoadResult, Order, Performed, StillHeld, Watched } from "./orders.ts";
 
 const options = JSON.parse(process.argv[2] ?? "{}") as EngineOptions;
 // Beside its own channel a node has nothing to live for.
@@ -45,6 +45,12 @@ async function perform(body: OperationBody, consistency: Consistency): Promise<P
       );
       return { revision, count, values: kvs.map((kv) => toReadValue(kv.key, kv)) };
     }
+    case "query":
+    case "txn":
+    case "update":
+    case "compact":
+      // Only the simulator draws these.
+      throw new Error(`${body.kind} is not among the operations of a process`);
   }
 }
 
@@ -106,6 +112,20 @@ async function hash(inFlight: number, ms: number): Promise<void> {
   await Promise.all(Array.from({ length: inFlight }, hasher));
 }
 
+let held: Lease | undefined;
+
+function blockHolding(ms: number): StillHeld {
+  block(ms);
+  if (held === undefined) throw new RangeError("nothing is held");
+  const remainingMs = held.remainingMs();
+  try {
+    held.throwIfLost();
+    return { remainingMs, thrown: undefined };
+  } catch (error) {
+    return { remainingMs, thrown: EngineError.is(error) ? error.code : String(error) };
+  }
+}
+
 const watched = { events: 0, lastRevision: 0, outOfOrder: 0, ended: "" };
 
 /** Watches whose events are counted. Resolves when they are registered. */
@@ -154,6 +174,12 @@ async function carryOut(order: Order): Promise<unknown> {
     case "block":
       block(order.ms);
       return undefined;
+    case "hold":
+      held = await engine.lease({ ttlMs: order.ttlMs, appLagMsMax: order.appLagMsMax });
+      await engine.put(order.key, "held", { lease: held });
+      return undefined;
+    case "blockHolding":
+      return blockHolding(order.ms);
     case "hash":
       return hash(order.inFlight, order.ms);
     case "blockPool":
@@ -166,6 +192,9 @@ async function carryOut(order: Order): Promise<unknown> {
       return { ...watched } satisfies Watched;
     case "memory":
       return process.memoryUsage.rss();
+    case "propose":
+    case "query":
+      throw new RangeError("there is no state machine here: raft-process.ts has one");
     case "close":
       await engine.close();
       return undefined;

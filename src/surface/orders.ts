@@ -50,6 +50,13 @@ export interface Watched {
   readonly ended: string;
 }
 
+/** What a holder is told of its lease right behind its own block, before anything else of its thread runs. */
+export interface StillHeld {
+  readonly remainingMs: number;
+  /** The code of what throwIfLost() threw. */
+  readonly thrown: string | undefined;
+}
+
 export type Order =
   | { readonly kind: "perform"; readonly body: OperationBody; readonly consistency: Consistency }
   | { readonly kind: "status" }
@@ -59,6 +66,10 @@ export type Order =
   | { readonly kind: "load"; readonly load: Load }
   /** Blocks the main thread. */
   | { readonly kind: "block"; readonly ms: number }
+  /** Takes a lease that is kept alive, with a key on it. */
+  | { readonly kind: "hold"; readonly ttlMs: number; readonly appLagMsMax: number; readonly key: string }
+  /** Blocks the main thread, then asks the lease at once. */
+  | { readonly kind: "blockHolding"; readonly ms: number }
   /** Keeps so many password hashes under way in the thread pool. */
   | { readonly kind: "hash"; readonly inFlight: number; readonly ms: number }
   /** Takes so many threads of the pool and never gives them back. */
@@ -67,6 +78,9 @@ export type Order =
   | { readonly kind: "watch"; readonly prefix: string; readonly watches: number }
   | { readonly kind: "watched" }
   | { readonly kind: "memory" }
+  /** Of raft-process.ts alone: a command of its bank, and a query. Both JSON. */
+  | { readonly kind: "propose"; readonly command: unknown }
+  | { readonly kind: "query"; readonly query: unknown }
   | { readonly kind: "close" };
 
 /** How a call failed, as the node's process told it. */

@@ -63,27 +63,64 @@ function run(
 const runNode = (file: string, env?: Readonly<Record<string, string>>): string =>
   run(process.execPath, [file], { cwd: directory, ...(env === undefined ? {} : { env }) });
 
+interface Packed {
+  readonly name: string;
+  readonly version: string;
+  readonly filename: string;
+}
+
+/** Packs directories; with them a stranger's `npm ci` needs neither a registry nor a cache of one. */
+function pack(places: readonly string[]): readonly Packed[] {
+  return JSON.parse(
+    run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", directory, ...places], { cwd: root }),
+  ) as Packed[];
+}
+
+type Lock = Readonly<Record<string, { readonly dev?: boolean; readonly dependencies?: object }>>;
+
+/** Of the repository's lock file, what comes along with the package. */
+const { packages: locked } = JSON.parse(readFileSync(path.join(root, "package-lock.json"), "utf8")) as { readonly packages: Lock };
+const runtime = Object.keys(locked).filter((place) => place !== "" && locked[place]?.dev !== true);
+
 before(() => {
   directory = mkdtempSync(path.join(tmpdir(), "d-engine-package-"));
-  run("npm", ["pack", "--ignore-scripts", "--pack-destination", directory], { cwd: root });
-  const tarball = readdirSync(directory).find((name) => name.endsWith(".tgz")) ?? "";
+  const [own, ...others] = [...pack(["."]), ...pack(runtime.map((place) => `./${place}`))];
+  assert.ok(own !== undefined && others.length === runtime.length);
+  const manifest = {
+    name: "application",
+    version: "1.0.0",
+    private: true,
+    type: "module",
+    dependencies: { "d-engine": `file:${own.filename}` },
+  };
+  writeFileSync(path.join(directory, "package.json"), JSON.stringify(manifest));
+  const { dependencies, bin } = JSON.parse(readFileSync(path.join(root, "package.json"), "utf8")) as Readonly<Record<string, object>>;
+  const packages = {
+    "": manifest,
+    "node_modules/d-engine": { version: own.version, resolved: `file:${own.filename}`, dependencies, bin },
+    ...Object.fromEntries(
+      others.map(({ name, version, filename }) => [
+        `node_modules/${name}`,
+        { version, resolved: `file:${filename}`, dependencies: locked[`node_modules/${name}`]?.dependencies ?? {} },
+      ]),
+    ),
+  };
   writeFileSync(
-    path.join(directory, "package.json"),
-    JSON.stringify({ name: "application", private: true, type: "module", dependencies: { "d-engine": `file:${tarball}` } }),
+    path.join(directory, "package-lock.json"),
+    JSON.stringify({ name: "application", version: "1.0.0", lockfileVersion: 3, requires: true, packages }),
   );
-  run("npm", ["install", "--package-lock-only", "--ignore-scripts", "--no-audit", "--no-fund", "--offline"], { cwd: directory });
   run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--offline"], { cwd: directory });
 });
 
 after(() => rmSync(directory, { recursive: true, force: true }));
 
-test("npm ci --ignore-scripts gives a working engine, and nothing else is installed", () => {
+test("npm ci --ignore-scripts gives a working engine, and what the server and the program need", () => {
   writeFileSync(path.join(directory, "application.js"), application("{}"));
   assert.equal(runNode("application.js"), "works\n");
-  assert.deepEqual(
-    readdirSync(path.join(directory, "node_modules")).filter((name) => !name.startsWith(".")),
-    ["d-engine"],
+  const installed = Object.keys(
+    (JSON.parse(readFileSync(path.join(directory, "node_modules/.package-lock.json"), "utf8")) as { packages: Lock }).packages,
   );
+  assert.deepEqual(installed.toSorted(), ["node_modules/d-engine", ...runtime].toSorted());
 });
 
 test("what is published is the library, its types and its documents: no tests, no native code, no install script", () => {
@@ -99,11 +136,33 @@ test("what is published is the library, its types and its documents: no tests, n
     readonly dependencies?: object;
     readonly scripts?: Readonly<Record<string, string>>;
   };
-  assert.deepEqual(Object.keys(manifest.dependencies ?? {}), []);
+  assert.deepEqual(Object.keys(manifest.dependencies ?? {}), ["pino", "prom-client", "smol-toml", "yaml"]);
   assert.deepEqual(
     Object.keys(manifest.scripts ?? {}).filter((name) => /^(pre|post)?(install|prepare)/.test(name)),
     [],
   );
+});
+
+test("the engine loads nothing but itself", () => {
+  const seen = path.join(directory, "seen.txt");
+  const hooks = `import { appendFileSync } from "node:fs"; export async function load(url, context, next) { if (url.includes("/node_modules/")) appendFileSync(${JSON.stringify(seen)}, url + "\\n"); return next(url, context); }`;
+  writeFileSync(path.join(directory, "hooks.mjs"), hooks);
+  writeFileSync(path.join(directory, "register.mjs"), `import { register } from "node:module"; register("./hooks.mjs", import.meta.url);`);
+  run(process.execPath, ["--import", path.join(directory, "register.mjs"), "application.js"], { cwd: directory });
+  const names = readFileSync(seen, "utf8")
+    .trim()
+    .split("\n")
+    .map((url) => /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1]);
+  assert.deepEqual([...new Set(names)], ["d-engine"]);
+});
+
+test("the program is installed, can be run, and finds what it needs", () => {
+  const program = path.join(directory, "node_modules/.bin/d-engine");
+  assert.match(run(program, ["--version"], { cwd: directory }), /^etcd Version: 3\.\d+\.\d+\nd-engine: \d/);
+  // The configuration's libraries, too.
+  writeFileSync(path.join(directory, "d-engine.toml"), 'name = "n1"\n');
+  assert.match(run(program, ["config", "print", "--config-file", "d-engine.toml"], { cwd: directory }), /^name: n1 # d-engine.toml$/m);
+  assert.match(run("npx", ["--offline", "d-engine", "config", "check"], { cwd: directory }), /^ok$/m);
 });
 
 async function bundle(name: string, options: string, settings: BuildOptions & { readonly format: "esm" | "cjs" }): Promise<string> {

@@ -10,6 +10,8 @@ import type { EngineOptions } from "d-engine";
 import { OrderFailure, type Order, type Status } from "./orders.ts";
 
 export interface NodeProcessOptions {
+  /** The program beside this file; default node-process.js. */
+  readonly program?: string;
   readonly engine: EngineOptions;
   readonly env?: Readonly<Record<string, string>>;
   readonly execArgv?: readonly string[];
@@ -36,12 +38,16 @@ export class NodeProcess {
 
   /** Resolves when the engine is open; rejects with what the process said if it ends before. */
   async start(): Promise<void> {
-    const child = fork(fileURLToPath(new URL("node-process.js", import.meta.url)), [JSON.stringify(this.#options.engine)], {
-      serialization: "advanced",
-      stdio: ["ignore", "inherit", "pipe", "ipc"],
-      env: { ...process.env, ...this.#options.env },
-      execArgv: [...(this.#options.execArgv ?? [])],
-    });
+    const child = fork(
+      fileURLToPath(new URL(this.#options.program ?? "node-process.js", import.meta.url)),
+      [JSON.stringify(this.#options.engine)],
+      {
+        serialization: "advanced",
+        stdio: ["ignore", "inherit", "pipe", "ipc"],
+        env: { ...process.env, ...this.#options.env },
+        execArgv: [...(this.#options.execArgv ?? [])],
+      },
+    );
     this.#child = child;
     let said = "";
     child.stderr?.on("data", (bytes: Buffer) => {
@@ -133,6 +139,7 @@ async function freePorts(count: number): Promise<readonly number[]> {
 
 export interface ClusterSetup {
   readonly nodes: 1 | 3;
+  readonly program?: string;
   /** More options for the engines, the same on each. */
   readonly engine?: Omit<EngineOptions, "dataDir" | "name" | "peer" | "bootstrap">;
   readonly env?: Readonly<Record<string, string>>;

@@ -8,8 +8,12 @@ import { join } from "node:path";
 import { BATCH_HEADER_BYTES, BATCH_PREFIX_BYTES, writeBatchHeader } from "../../core/batch.ts";
 import { ByteWriter } from "../../core/kv/bytes.ts";
 import { CommandBatch } from "../../core/kv/command.ts";
+import { withoutGrowth } from "../../core/kv/growth.ts";
+import { stampSession } from "../../core/kv/session-stamp.ts";
 import { KvMachine } from "../../core/kv/machine.ts";
 import { ReadBatch } from "../../core/kv/read.ts";
+import { packTxn } from "../../core/kv/txn-codec.ts";
+import type { TxnCommand } from "../../core/kv/txn-command.ts";
 import { createTable } from "../../core/kv/table/packed-table.ts";
 import { writeWatchEvent } from "../../core/kv/watch-event.ts";
 import type { Configuration } from "../../core/raft/configuration.ts";
@@ -25,6 +29,8 @@ import {
   encodeSnapshotBegin,
   encodeSnapshotChunk,
 } from "../../node/peer-frames.ts";
+import { encodeAnnounce, encodeMoveLeader, encodeMoveLeaderAnswer } from "../../node/cluster-frames.ts";
+import { BackupWriter } from "../../storage/backup-writer.ts";
 import { saveIdentity } from "../../storage/identity-file.ts";
 import {
   GROUP_HEADER_BYTES,
@@ -40,6 +46,8 @@ import { SnapshotStore } from "../../storage/snapshot-store.ts";
 import { encodeFrame } from "../../transport/frame.ts";
 import { encodeHello, encodeRefusal, PING_BODY, PONG_BODY } from "../../transport/hello.ts";
 import { encodeMessage } from "../../transport/message-codec.ts";
+import { userVectors } from "./user-vectors.ts";
+import { storeSegment } from "./store-vector.ts";
 
 export const MEMBER_A = "0a0b0c0d0e0f1011";
 export const MEMBER_B = "1a1b1c1d1e1f2021";
@@ -97,6 +105,113 @@ function commands(): { readonly record: Uint8Array; readonly count: number } {
   batch.put(bytes("l"), bytes(""), { lease: "ab" });
   const { count } = batch;
   return { record: batch.finish(), count };
+}
+
+function leaseCommands(): { readonly commands: Uint8Array; readonly results: Uint8Array } {
+  const kv = machine();
+  const batch = new CommandBatch();
+  batch.grantLease("ab", 5000);
+  batch.renewLeases(["ab", "cd"]);
+  batch.revokeLease("ab");
+  batch.revokeLease("ab");
+  const { count } = batch;
+  const packed = batch.finish().subarray(BATCH_PREFIX_BYTES);
+  kv.begin({ index: 8, term: 3, clockMs: 1000, commands: packed, count }, true);
+  while (!kv.step(1000));
+  return { commands: packed, results: kv.results() };
+}
+
+const txnExample: TxnCommand = {
+  compare: [
+    { where: bytes("k"), target: "version", result: "greater", number: 0, value: bytes(""), lease: undefined },
+    { where: { start: bytes("a"), end: undefined }, target: "value", result: "equal", number: 0, value: bytes("v"), lease: undefined },
+  ],
+  success: [
+    {
+      kind: "put",
+      key: bytes("k"),
+      value: bytes("w"),
+      lease: undefined,
+      ttlMs: undefined,
+      ignoreValue: false,
+      ignoreLease: true,
+      prevKv: true,
+    },
+    { kind: "delete", where: { start: bytes("x"), end: bytes("y") }, prevKv: false },
+    { kind: "txn", txn: { compare: [], success: [{ kind: "get", key: bytes("k") }], failure: [] } },
+  ],
+  failure: [
+    {
+      kind: "range",
+      request: {
+        interval: { start: bytes("k"), end: undefined },
+        limit: 1,
+        order: "descending",
+        sortBy: "modRevision",
+        keysOnly: true,
+        countOnly: false,
+        revision: 2,
+        minModRevision: 2,
+      },
+    },
+  ],
+};
+
+function txnCommands(): { readonly commands: Uint8Array; readonly results: Uint8Array } {
+  const kv = machine();
+  apply(kv, { index: 8, clockMs: 1000 }, (batch) => batch.put(bytes("k"), bytes("v")));
+  const batch = new CommandBatch();
+  batch.txn(packTxn(txnExample));
+  batch.txn(packTxn(txnExample));
+  batch.compact(2);
+  batch.compact(2);
+  batch.limitHistory({ revisionsMax: 100, bytesMax: 1024 });
+  const { count } = batch;
+  const packed = batch.finish().subarray(BATCH_PREFIX_BYTES);
+  kv.begin({ index: 9, term: 3, clockMs: 1000, commands: packed, count }, true);
+  while (!kv.step(1000));
+  return { commands: packed, results: kv.results() };
+}
+
+function spaceCommands(): { readonly commands: Uint8Array; readonly results: Uint8Array } {
+  const kv = machine();
+  const batch = new CommandBatch();
+  batch.put(bytes("k"), bytes("v"));
+  batch.freeHistory(0);
+  const { count } = batch;
+  const packed = withoutGrowth(batch.finish(), count, { of: "quota", used: 10, max: 8 }).subarray(BATCH_PREFIX_BYTES);
+  kv.begin({ index: 8, term: 3, clockMs: 1000, commands: packed, count }, true);
+  while (!kv.step(1000));
+  return { commands: packed, results: kv.results() };
+}
+
+/** A session is opened, writes twice, the second time what it wrote before, and is closed; and the state before its end. */
+function sessionCommands(): { readonly commands: Uint8Array; readonly results: Uint8Array; readonly stream: Uint8Array } {
+  const kv = machine();
+  const parts: { readonly commands: Uint8Array; readonly results: Uint8Array }[] = [];
+  const session = { high: 0, low: 0x80000, sequence: 2, acked: 1 };
+  const run = (index: number, sessions: boolean, fill: (batch: CommandBatch) => void): void => {
+    const batch = new CommandBatch(64, 1_000, sessions);
+    fill(batch);
+    const record = batch.finish();
+    stampSession(record, 1, session);
+    const packed = record.subarray(BATCH_PREFIX_BYTES);
+    kv.begin({ index, term: 3, clockMs: 1000, commands: packed, count: 1 }, true);
+    while (!kv.step(1000));
+    parts.push({ commands: packed, results: kv.results() });
+  };
+  run(8, false, (batch) => batch.openSession({ window: 16, lifeMs: 10_000 }));
+  run(9, true, (batch) => batch.deleteKey(bytes("k")));
+  run(10, true, (batch) => batch.deleteKey(bytes("k")));
+  const reading = kv.snapshot();
+  const slices: Uint8Array[] = [];
+  for (let slice = reading.read(65_536); slice !== undefined; slice = reading.read(65_536)) slices.push(slice);
+  run(11, false, (batch) => batch.closeSession(session));
+  return {
+    commands: concatenate(parts.map(({ commands: packed }) => packed)),
+    results: concatenate(parts.map((part) => part.results)),
+    stream: concatenate(slices),
+  };
 }
 
 function commandEntry(): Entry {
@@ -160,6 +275,13 @@ function snapshotStream(): Uint8Array {
   return concatenate(slices);
 }
 
+/** In two slices. */
+function backup(): Uint8Array {
+  const writer = new BackupWriter();
+  const description = { clusterId: MEMBER_B, revision: 5, compactRevision: 3, index: 11, clockMs: 1003 };
+  return concatenate([writer.begin(description), writer.slice(bytes("str")), writer.slice(bytes("eam")), writer.end()]);
+}
+
 function headGroup(): Uint8Array {
   const group = jsonGroup(RECORD_HEAD, segmentHead);
   sealGroup({ place: { segment: 2, nonce: 0x0badcafe, offset: 0 }, kind: "head", number: 5 }, [group]);
@@ -211,7 +333,7 @@ export const messages = (): readonly Message[] => [
   { kind: "RequestVoteReply", ...envelope, preVote: false, granted: true },
   { kind: "AppendEntries", ...envelope, prevLogIndex: 7, prevLogTerm: 3, commitIndex: 6, entries: [emptyEntry()] },
   { kind: "AppendEntriesReply", ...envelope, success: true, index: 8, conflictIndex: 0, conflictTerm: 0 },
-  { kind: "Heartbeat", ...envelope, commitIndex: 8, round: 4 },
+  { kind: "Heartbeat", ...envelope, commitIndex: 8, round: 4, clockMs: 1_000 },
   { kind: "HeartbeatReply", ...envelope, round: 4 },
   { kind: "ReadIndex", ...envelope, requestId: 5 },
   { kind: "ReadIndexReply", ...envelope, requestId: 5, index: 8 },
@@ -223,6 +345,10 @@ export const messages = (): readonly Message[] => [
 export function formatVectors(): ReadonlyMap<string, Uint8Array> {
   const { identity, snapshot } = files();
   const { reads, answers } = readings();
+  const leases = leaseCommands();
+  const space = spaceCommands();
+  const sessions = sessionCommands();
+  const transactions = txnCommands();
   const meta = { ...snapshotMeta, configuration: { incoming: [], outgoing: [], learners: [], learnersNext: [], members: [] } };
   const hello = {
     clusterId: "c1",
@@ -240,6 +366,15 @@ export function formatVectors(): ReadonlyMap<string, Uint8Array> {
     ["batch", commandEntry().record.subarray(ENTRY_HEADER_BYTES, ENTRY_HEADER_BYTES + BATCH_HEADER_BYTES)],
     ["commands", commandEntry().record.subarray(BATCH_PREFIX_BYTES)],
     ["results", results()],
+    ["lease commands", leases.commands],
+    ["lease results", leases.results],
+    ["transaction commands", transactions.commands],
+    ["transaction results", transactions.results],
+    ["session commands", sessions.commands],
+    ["session results", sessions.results],
+    ["session stream", sessions.stream],
+    ["space commands", space.commands],
+    ["space results", space.results],
     ["reads", reads],
     ["answers", answers],
     ["watch events", watchEvents()],
@@ -248,6 +383,8 @@ export function formatVectors(): ReadonlyMap<string, Uint8Array> {
     ["group", dataGroup()],
     ["snapshot file", snapshot],
     ["snapshot stream", snapshotStream()],
+    ["backup", backup()],
+    ...userVectors,
     ["identity file", identity],
     ["frame", encodeFrame("urgent", [concatenate(encodeMessage({ kind: "TimeoutNow", ...envelope }))])],
     ["hello", encodeHello(hello, "consensus")],
@@ -257,6 +394,10 @@ export function formatVectors(): ReadonlyMap<string, Uint8Array> {
     ...messages().map((message): [string, Uint8Array] => [message.kind, concatenate(encodeMessage(message))]),
     ["forward", concatenate(encodeForward({ term: 3, ordinal: 1, record: Uint8Array.of(0xaa, 0xbb) }))],
     ["forward ack", concatenate(encodeForwardAck({ term: 3, bootId: 0x01020304, next: 2 }))],
+    ["announce", concatenate(encodeAnnounce(["http://a:1", "http://b:2"]))],
+    ["move leader", concatenate(encodeMoveLeader({ term: 3, bootId: 0x01020304, request: 1, to: MEMBER_B }))],
+    ["move leader answer", concatenate(encodeMoveLeaderAnswer({ term: 3, bootId: 0x01020304, request: 1, outcome: "lagging" }))],
+    ["store segment", storeSegment()],
     ["snapshot begin", concatenate(encodeSnapshotBegin({ term: 3, transfer: 1, bytes: 6, meta }))],
     ["snapshot chunk", concatenate(encodeSnapshotChunk({ transfer: 1, offset: 4, bytes: bytes("am") }))],
     ["snapshot ack", concatenate(encodeSnapshotAck({ transfer: 1, received: 6, outcome: "installed" }))],
