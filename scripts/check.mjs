@@ -40,9 +40,6 @@ const checks = {
   package: checkPackage,
 };
 
-/** Only carried out when asked for by name. */
-const onRequest = new Set(["format"]);
-
 export function check(names) {
   for (const name of names) {
     if (!Object.keys(checks).some((each) => each.includes(name)))
@@ -51,7 +48,7 @@ export function check(names) {
   let passed = 0;
   let failed = 0;
   for (const [name, carryOut] of Object.entries(checks)) {
-    if (names.length === 0 ? onRequest.has(name) : !names.some((each) => name.includes(each))) continue;
+    if (names.length > 0 && !names.some((each) => name.includes(each))) continue;
     const started = performance.now();
     const result = carryOut();
     const took = `(${((performance.now() - started) / 1000).toFixed(1)} s)`;

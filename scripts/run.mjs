@@ -30,7 +30,10 @@ const programs = {
 };
 
 async function main(command, args) {
-  if (command === undefined || !["start", "demo", "build", "test", "check", "sim", "bench", "bench:rpc", "bench:etcd", "nodes"].includes(command)) {
+  if (
+    command === undefined ||
+    !["start", "demo", "build", "test", "check", "sim", "bench", "bench:rpc", "bench:etcd", "nodes"].includes(command)
+  ) {
     process.stderr.write(usage);
     return 2;
   }

@@ -107,7 +107,11 @@ export function asEngineError(error: unknown): EngineError {
 export function noSpace(of: "quota" | "disk" | "keys", used: number, max: number): EngineError<"NO_SPACE"> {
   const what = of === "disk" ? "the disk has no room" : of === "keys" ? "keys, of at most" : "bytes of data and history, of at most";
   const message = of === "disk" ? `${what} for more than the ${used} bytes of this node's files` : `there are ${used} ${what} ${max}`;
-  return new EngineError("NO_SPACE", `${message}: deletions, compaction and leases go on, what makes the data grow is refused`, { of, used, max });
+  return new EngineError("NO_SPACE", `${message}: deletions, compaction and leases go on, what makes the data grow is refused`, {
+    of,
+    used,
+    max,
+  });
 }
 
 export function invalidArgument(argument: string, reason: string): EngineError<"INVALID_ARGUMENT"> {
