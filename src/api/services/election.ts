@@ -64,6 +64,7 @@ async function campaign(
   if (!candidacy.isNew && compareBytes(candidacy.value, value) !== 0) {
     const proclaimed = await ifHeld(context, candidacy, putOf(candidacy.key, value, lease)).catch(async (error: unknown) => {
       // The key of a candidate that cannot say its value would keep the others waiting.
+      // If that fails too, its lease ends it, and the first error is the one to tell.
       await ifHeld(context, candidacy, { kind: "delete", where: candidacy.key, prevKv: false }).catch(() => {});
       throw error;
     });
