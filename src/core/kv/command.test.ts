@@ -60,6 +60,15 @@ test("a batch leaves its prefix free and counts what is in it", () => {
   assert.equal(batch.finish().length, BATCH_PREFIX_BYTES, "an empty batch");
 });
 
+test("a batch that is handed over keeps no more memory than twice its bytes", () => {
+  const batch = new CommandBatch(4_096);
+  for (const valueBytes of [0, 100, 2_000, 5_000, 70_000]) {
+    batch.put(a, new Uint8Array(valueBytes));
+    const record = batch.finish();
+    assert(record.buffer.byteLength <= 2 * record.length, `${record.buffer.byteLength} for ${record.length}`);
+  }
+});
+
 test("the reader finds what the builder wrote", () => {
   const batch = new CommandBatch();
   batch.put(a, bytesOf("v"), { ttlMs: 5 });

@@ -376,12 +376,12 @@ export class CommandBatch {
   }
 
   /**
-   * The batch with its prefix still to be filled in, at the start of an ArrayBuffer of its own, whose tail may be unused. The builder
-   * begins a new one.
+   * The batch with its prefix still to be filled in, at the start of an ArrayBuffer of its own, less than half of which is unused: the log
+   * keeps entries in memory as they are, and bounds them by their length. The builder begins a new one.
    */
   finish(): Uint8Array<ArrayBuffer> {
     this.reserve(0);
-    const record = this.buffer.subarray(0, this.end);
+    const record = 2 * this.end > this.buffer.length ? this.buffer.subarray(0, this.end) : this.buffer.slice(0, this.end);
     this.capacityBytes = Math.min(1_048_576, Math.max(512, this.end + (this.end >>> 2)));
     this.buffer = new Uint8Array(0);
     this.end = BATCH_PREFIX_BYTES;

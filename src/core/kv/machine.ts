@@ -200,6 +200,11 @@ export class KvMachine {
     return this.data.liveBytes + this.data.ledger.historyBytes;
   }
 
+  /** Logical bytes of history that is compacted and still in this member's memory: pins hold it, or its turn to be freed has not come. */
+  get heldBytes(): number {
+    return Math.max(0, this.table.historyBytes - this.data.ledger.historyBytes);
+  }
+
   /** Of the key's value, as it is at this moment; 0 where there is none. */
   valueBytes(key: Uint8Array): number {
     const ref = key.length === 0 ? 0 : this.data.live(key);

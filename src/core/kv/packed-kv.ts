@@ -5,6 +5,7 @@
  *
  * A deletion is one whose createRevision and version are 0 and whose modRevision says when.
  */
+import { copyBytes } from "./bytes.ts";
 import type { ByteWriter } from "./bytes.ts";
 import { canonicalLease, leaseFromWords, leaseHigh, leaseLow } from "./lease-id.ts";
 import type { RecordRef, Table } from "./table.ts";
@@ -43,6 +44,22 @@ export function writeKv(writer: ByteWriter, table: Table, ref: RecordRef, keysOn
   writer.setU32(at + 36, value.length);
   writer.raw(key);
   writer.raw(value);
+}
+
+/** The same into bytes that have room for it at `at`, `view` being over the same. */
+export function packKv(bytes: Uint8Array, view: DataView, at: number, table: Table, ref: RecordRef): void {
+  const lease = table.lease(ref);
+  const padded = lease === undefined ? undefined : canonicalLease(lease);
+  view.setFloat64(at, table.createRevision(ref), true);
+  view.setFloat64(at + 8, table.revision(ref), true);
+  view.setFloat64(at + 16, table.version(ref), true);
+  view.setUint32(at + 24, padded === undefined ? 0 : leaseHigh(padded), true);
+  view.setUint32(at + 28, padded === undefined ? 0 : leaseLow(padded), true);
+  view.setUint32(at + 32, table.keyBytes(ref), true);
+  view.setUint32(at + 36, table.valueBytes(ref), true);
+  const valueAt = at + KV_HEADER_BYTES + table.keyBytes(ref);
+  copyBytes(table.key(ref), bytes, at + KV_HEADER_BYTES);
+  copyBytes(table.value(ref), bytes, valueAt);
 }
 
 /** How many bytes the kv at `offset` takes; 0 while the bytes do not hold its header. The answer may lie beyond the bytes. */

@@ -1,6 +1,6 @@
 /**
  * A watch event, packed: u8 flags | kv | [kv before]. The flags: 1 deletion, 2 created, 4 kv before, and from bit 4 on the deletion's
- * cause. All events of one revision lie one behind another, in the order of the operations.
+ * cause. All events of one revision, or of one part of it, lie one behind another, in the order of the operations.
  */
 import type { ByteWriter } from "./bytes.ts";
 import { decodeKv, KV_HEADER_BYTES, writeKv, type UnpackedKv } from "./packed-kv.ts";

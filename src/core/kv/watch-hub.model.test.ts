@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { CANARIES } from "./test/canaries.ts";
+import { CANARIES, PART_CANARIES } from "./test/canaries.ts";
 import { createSimpleTable } from "./test/simple-table.ts";
 import { World, type Action } from "./test/world.ts";
 
-const key = fc.constantFrom("a", "b", "ab", "c");
+const key = fc.constantFrom("a", "b", "ab", "c", "ba", "d");
 const watched = fc.oneof(
   key.map((start) => ({ start, end: `${start}\0` })),
   fc.constantFrom({ start: "a", end: "b" }, { start: "", end: undefined }, { start: "ab", end: undefined }),
@@ -54,26 +54,43 @@ const action: fc.Arbitrary<Action> = fc.oneof(
 );
 const actions = fc.array(action, { minLength: 1, maxLength: 100, size: "max" });
 const history = fc.record({ revisionsMax: fc.constantFrom(2, 6, 15, 1_000), bytesMax: fc.constant(1_000_000) });
+/** Small ones, so that transactions and deletions of a few keys are told in parts. */
+const parts = fc.constantFrom(
+  { events: 1, bytes: 1_000, copiesBytes: 10_000 },
+  { events: 2, bytes: 1_000, copiesBytes: 10_000 },
+  { events: 100, bytes: 150, copiesBytes: 10_000 },
+  { events: 100, bytes: 150, copiesBytes: 100 },
+  { events: 100, bytes: 1_000_000, copiesBytes: 10_000_000 },
+);
 
 test("whatever watches begin, lag and are overtaken, each is told exactly what is its own, or of the gap", () => {
   fc.assert(
-    fc.property(history, actions, (limits, done) => {
-      new World({ createTable: createSimpleTable, history: limits }).run(done);
+    fc.property(history, parts, actions, (limits, bounds, done) => {
+      new World({ createTable: createSimpleTable, history: limits, parts: bounds }).run(done);
     }),
-    { numRuns: 1_000 },
+    { numRuns: 1_500 },
   );
 });
 
 const OF_WATCHES = /watch|told|joins|progress|reset/;
 
 describe("the property rejects a hub in which", () => {
-  for (const { name, spoil = () => undefined, createTable = createSimpleTable } of CANARIES.filter((canary) =>
-    OF_WATCHES.test(canary.name),
-  )) {
+  const ofWatches = CANARIES.filter((canary) => OF_WATCHES.test(canary.name));
+  for (const { name, spoil = () => undefined, createTable = createSimpleTable, actions: directed } of [...ofWatches, ...PART_CANARIES]) {
     test(name, () => {
+      if (directed !== undefined) {
+        const rest = {
+          createTable,
+          history: { revisionsMax: 1_000, bytesMax: 1_000_000 },
+          parts: { events: 1, bytes: 1_000, copiesBytes: 10_000 },
+        };
+        new World(rest).run(directed);
+        assert.throws(() => new World({ ...rest, spoil }).run(directed));
+        return;
+      }
       const outcome = fc.check(
-        fc.property(history, actions, (limits, done) => {
-          new World({ createTable, spoil, history: limits }).run(done);
+        fc.property(history, parts, actions, (limits, bounds, done) => {
+          new World({ createTable, spoil, history: limits, parts: bounds }).run(done);
         }),
         { numRuns: 500, seed: 1, endOnFailure: true },
       );

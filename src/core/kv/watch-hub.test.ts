@@ -5,11 +5,12 @@ import { CommandBatch } from "./command.ts";
 import { KvMachine } from "./machine.ts";
 import { decodeKv } from "./packed-kv.ts";
 import { SnapshotRestoring } from "./snapshot-stream.ts";
+import { createTable } from "./table/packed-table.ts";
 import { joinInTheMiddle } from "./test/canaries.ts";
 import { bytesOf, intervalOf, textOf } from "./test/model.ts";
 import { createSimpleTable } from "./test/simple-table.ts";
 import { decodeWatchEvent } from "./watch-event.ts";
-import { RESET_BYTES_MAX, WATCH_OUTPUT_BYTES, type WatchOutput, type WatchRequest } from "./watch-hub.ts";
+import { RESET_BYTES_MAX, REVISION_PART_EVENTS, WATCH_OUTPUT_BYTES, type WatchOutput, type WatchRequest } from "./watch-hub.ts";
 
 function create(revisionsMax = 100): KvMachine {
   return new KvMachine({ table: createSimpleTable(), history: { revisionsMax, bytesMax: 1_000_000_000 } });
@@ -81,6 +82,157 @@ test("all events of one revision come together, though they were found in many s
   const outputs = drain(machine, 1);
   assert.equal(outputs.length, 1);
   assert.equal(outputs[0]!.count, 9);
+});
+
+function createLarge(): KvMachine {
+  const history = { revisionsMax: 1_000_000, bytesMax: 1_000_000_000 };
+  return new KvMachine({ table: createTable({ hashSeed: { low: 1, high: 2 } }), history });
+}
+
+/** A deletion of so many keys, in one revision: k00000, k00001, ... */
+function deleteMany(machine: KvMachine, keys: number): void {
+  apply(machine, (batch) => {
+    for (let i = 0; i < keys; i++) batch.put(bytesOf(`k${String(i).padStart(5, "0")}`), bytesOf(""));
+  });
+  while (machine.watches.behind) machine.watches.pump(100_000);
+  apply(machine, (batch) => batch.deleteRange(intervalOf("", undefined)));
+}
+
+test("a revision of very many events is told in parts, each when it is full and its reader has credit, and none but the next is made", () => {
+  const machine = createLarge();
+  const keys = 2 * REVISION_PART_EVENTS + 100;
+  watch(machine, 1, { only: "deletes" }, 1);
+  watch(machine, 2, { only: "deletes" }, 1_000_000_000);
+  deleteMany(machine, keys);
+  const [first, ...others] = drain(machine);
+  assert.deepEqual(
+    [first!, ...others].map(({ ids, count, more }) => [idsOf({ ids } as WatchOutput).sort(), count, more]),
+    [
+      [[1, 2], REVISION_PART_EVENTS, true],
+      [[2], REVISION_PART_EVENTS, true],
+      [[2], 100, false],
+    ],
+  );
+  assert.deepEqual(drain(machine), [], "what the other has not paid for");
+  const found = keysOf(first!);
+  for (let owed = first!.bytes.length + WATCH_OUTPUT_BYTES; ;) {
+    machine.watches.credit(1, owed);
+    const outputs = drain(machine);
+    assert.deepEqual(
+      outputs.map(({ ids, revision }) => [ids[0], revision]),
+      [[1, first!.revision]],
+    );
+    found.push(...keysOf(outputs[0]!));
+    if (!outputs[0]!.more) break;
+    owed = outputs[0]!.bytes.length + WATCH_OUTPUT_BYTES;
+  }
+  assert.equal(found.length, keys);
+  assert.deepEqual(found, found.toSorted(), "in the order of the operations");
+});
+
+test("who wants little of a revision of very many events is told it whole", () => {
+  const machine = createLarge();
+  watch(machine, 1, { only: "deletes" }, 1_000_000_000);
+  // Across the border between two parts of the other, and from their beginning to their end.
+  watch(machine, 2, { only: "deletes", interval: intervalOf("k08000", "k08500") }, 1_000_000_000);
+  watch(machine, 3, { only: "deletes", interval: intervalOf("k1", "k3"), prevKv: true }, 1_000_000_000);
+  deleteMany(machine, 3 * REVISION_PART_EVENTS);
+  const told = drain(machine).flatMap((output) => idsOf(output).map((id) => [id, output.count, output.more]));
+  assert.deepEqual(
+    told.filter(([id]) => id === 2),
+    [[2, 500, false]],
+  );
+  assert.equal(told.filter(([id]) => id === 1).length, 3);
+  assert.deepEqual(
+    told.filter(([id]) => id === 3),
+    [
+      [3, REVISION_PART_EVENTS, true],
+      [3, 3 * REVISION_PART_EVENTS - 10_000 - REVISION_PART_EVENTS, false],
+    ],
+  );
+});
+
+test("a revision that is more than history has room for is held for who reads it in parts, and not for ever", () => {
+  for (const isSlow of [false, true]) {
+    const machine = new KvMachine({ table: createSimpleTable(), history: { revisionsMax: 1_000, bytesMax: 5_000 } });
+    machine.watches.partBounds.events = 10;
+    apply(machine, (batch) => {
+      for (let i = 0; i < 100; i++) batch.put(bytesOf(`k${i}`), new Uint8Array(100));
+    });
+    watch(machine, 1, {}, 1);
+    apply(machine, (batch) => batch.deleteRange(intervalOf("", undefined)));
+    const deletion = machine.revision;
+    const outputs = [...machine.watches.pump(1_000, 0)];
+    for (let round = 1; round < 20 && outputs.at(-1)?.more === true; round++) {
+      put(machine, "other");
+      assert.ok(machine.compactRevision >= deletion, "it is not part of the state any more");
+      while (!machine.maintain(1_000));
+      const now = round * (isSlow ? 30_001 : 30_000);
+      machine.watches.pump(1_000, now);
+      while (!machine.maintain(1_000));
+      machine.watches.credit(1, outputs.at(-1)!.bytes.length + WATCH_OUTPUT_BYTES);
+      // Each of them as large as credit allows: one part.
+      do outputs.push(...machine.watches.pump(1_000, now));
+      while (machine.watches.behind);
+    }
+    const counts = outputs.map(({ kind, count, more }) => [kind, count, more]);
+    if (isSlow) {
+      assert.deepEqual(counts, [
+        ["events", 10, true],
+        ["ended", 0, false],
+      ]);
+    } else {
+      assert.deepEqual(counts.slice(0, 10), [...Array.from({ length: 9 }, () => ["events", 10, true]), ["events", 10, false]]);
+    }
+    while (!machine.maintain(1_000));
+    assert.ok(machine.freedRevision >= deletion, "then it is freed");
+  }
+});
+
+test("large events fill a part before it has many, and what ranges without number want of one revision is copied within a bound", () => {
+  const machine = createLarge();
+  const value = new Uint8Array(20_000);
+  const keys = 400;
+  // Each wants another three quarters: none of them all that is packed, so that all of them hold copies.
+  for (let id = 1; id <= 60; id++) watch(machine, id, { interval: intervalOf(`k${100 + id}`, `k${400 + id}`) }, 1_000_000_000);
+  apply(machine, (batch) => {
+    for (let i = 0; i < keys; i++) batch.put(bytesOf(`k${100 + i}`), value);
+  });
+  apply(machine, (batch) => batch.deleteRange(intervalOf("", undefined)));
+  while (machine.watches.behind) machine.watches.pump(100_000);
+  for (let id = 1; id <= 60; id++) machine.watches.remove(id);
+  for (let id = 1; id <= 60; id++) {
+    watch(
+      machine,
+      id,
+      { interval: intervalOf(`k${100 + id}`, `k${400 + id}`), fromRevision: machine.revision, prevKv: true },
+      1_000_000_000,
+    );
+  }
+  let largest = 0;
+  const counts = new Map<number, number>();
+  const ended = new Set<number>();
+  let pumped = 0;
+  do {
+    const buffers = new Set<ArrayBuffer>();
+    for (const output of machine.watches.pump(1)) {
+      buffers.add(output.bytes.buffer);
+      for (const id of idsOf(output)) {
+        assert.equal(ended.has(id), false);
+        counts.set(id, (counts.get(id) ?? 0) + output.count);
+        if (!output.more) ended.add(id);
+        machine.watches.credit(id, output.bytes.length + WATCH_OUTPUT_BYTES);
+      }
+    }
+    largest = Math.max(
+      largest,
+      [...buffers].reduce((sum, { byteLength }) => sum + byteLength, 0),
+    );
+    pumped++;
+  } while (machine.watches.behind && pumped < 10_000);
+  assert.equal(ended.size, 60);
+  assert.deepEqual(new Set(counts.values()), new Set([300]));
+  assert.ok(largest < 2 * (32 << 20), `${largest} bytes at once`);
 });
 
 function joinWhileRevisionIsTold(machine: KvMachine): void {

@@ -10,10 +10,12 @@
 import { assert } from "../assert.ts";
 import type { KvMachine } from "./machine.ts";
 import { WATCH_OUTPUT_BYTES, WatchCohort, type CohortOutlet } from "./watch-cohort.ts";
-import { oldestHeld, RESET_BYTES_MAX, RESET_BYTES_MIN, WatchResets } from "./watch-reset.ts";
+import { PART_BOUNDS, type PartBounds } from "./watch-parts.ts";
+import { HELD_BYTES_MAX, oldestByNumber, oldestHeld, RESET_BYTES_MAX, RESET_BYTES_MIN, WatchResets } from "./watch-reset.ts";
 import { Watcher, WatcherQueue, type WatchOutput, type WatchRequest } from "./watcher.ts";
 
 export { WATCH_OUTPUT_BYTES } from "./watch-cohort.ts";
+export { REVISION_PART_EVENTS } from "./watch-parts.ts";
 export { RESET_BYTES_MAX } from "./watch-reset.ts";
 export type { WatchOutput, WatchRequest } from "./watcher.ts";
 
@@ -22,15 +24,19 @@ const TURN_RECORDS = 256;
 /** Cohorts that catch up at a time: each looks at all of history from where it begins. */
 export const COHORTS_MAX = 4;
 /** A watcher joins a cohort that is this far behind what it wants, rather than have one begun for it. */
-const NEAR_REVISIONS = 1_024;
+const NEAR_EVENTS = 1_024;
 /** What all watchers may have been told and not given back, whatever credit each has; but for the least for each. */
 export const WATCHES_OWED_BYTES_MAX: number = 16 << 20;
 export const WATCH_OWED_BYTES_MIN = 1_024;
+/** A revision that is being told in parts is held however large it is, for a reader who takes each part within this time. */
+export const AMID_MS_MAX = 30_000;
 
 const NOTHING = new Uint8Array(0);
 
 /** See above. One for each node: it outlives the machine when a snapshot brings a new one. */
 export class WatchHub {
+  /** Up to where a revision is told whole. Changed by tests and simulations, before anything is watched. */
+  readonly partBounds: { -readonly [Name in keyof PartBounds]: PartBounds[Name] } = { ...PART_BOUNDS };
   private machine: KvMachine;
   private readonly watchers: Map<number, Watcher> = new Map();
   /** The synced ones. */
@@ -42,6 +48,11 @@ export class WatchHub {
   /** Of those, who need a cohort of their own, and find COHORTS_MAX under way. */
   private readonly early: WatcherQueue = new WatcherQueue();
   private readonly resets: WatchResets;
+  /** Those that had no credit between two parts of a revision, and are in no cohort since. */
+  private readonly amid: Set<Watcher> = new Set();
+  /** The lowest revision of which somebody has been told part and waits for the rest; and how large history was when it became that. */
+  private amidRevision = Number.POSITIVE_INFINITY;
+  private amidBytes = 0;
   /** Who asked for progress, and is at the front. */
   private readonly progress: Set<Watcher> = new Set();
   private outputs: WatchOutput[] = [];
@@ -57,11 +68,14 @@ export class WatchHub {
     this.outlet = {
       hasCredit: (watcher) => this.canBeTold(watcher),
       charge: (watcher, bytes) => this.charge(watcher, bytes),
-      tell: (ids, revision, bytes, count) => {
-        this.outputs.push({ ids, kind: "events", revision, bytes, count, reason: undefined, compactRevision: undefined, more: false });
+      left: (watcher) => {
+        if (watcher.skip > 0) this.amid.add(watcher);
+      },
+      tell: (ids, revision, { bytes, count, more }) => {
+        this.outputs.push({ ids, kind: "events", revision, bytes, count, reason: undefined, compactRevision: undefined, more });
       },
     };
-    this.front = new WatchCohort(machine, machine.revision + 1, this.outlet);
+    this.front = this.cohortAt(machine.revision + 1, 0);
   }
 
   get count(): number {
@@ -92,6 +106,7 @@ export class WatchHub {
     this.watchers.delete(id);
     this.owedBytes -= watcher.owedBytes;
     this.detach(watcher);
+    this.amid.delete(watcher);
     this.resets.end(watcher);
     this.progress.delete(watcher);
   }
@@ -137,7 +152,28 @@ export class WatchHub {
     for (const cohort of this.cohorts) {
       if (cohort.frontier - 1 >= oldest) wanted = Math.min(wanted, cohort.frontier - 1);
     }
-    return wanted;
+    return Math.min(wanted, this.amidHeld());
+  }
+
+  /**
+   * One revision may be more than history has room for, and who reads it part by part is to get all of it. What it takes was there when its
+   * telling began; what comes on top is bounded as ever, and a reader who takes too long has a gap.
+   */
+  private amidHeld(): number {
+    const { table, history } = this.machine;
+    const revision = this.amidRevision - 1;
+    const isBounded = table.historyBytes <= this.amidBytes + Math.min(history.bytesMax, HELD_BYTES_MAX);
+    return isBounded && revision >= oldestByNumber(this.machine) ? revision : Number.POSITIVE_INFINITY;
+  }
+
+  private noteAmid(): void {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const cohort of this.cohorts) if (cohort.isAmid) lowest = Math.min(lowest, cohort.frontier);
+    if (this.front.isAmid) lowest = Math.min(lowest, this.front.frontier);
+    for (const watcher of this.amid) if (this.now - watcher.toldAt <= AMID_MS_MAX) lowest = Math.min(lowest, watcher.next);
+    if (lowest === this.amidRevision) return;
+    this.amidRevision = lowest;
+    this.amidBytes = this.machine.table.historyBytes;
   }
 
   /** Finds what can be told, looking at about `recordsMax` events. `now` is noted as the time at which it was told. */
@@ -153,6 +189,7 @@ export class WatchHub {
     const left = this.follow(share);
     if (!isAlone) this.catchUp(left + budget - share);
     this.tellProgress();
+    this.noteAmid();
     const { outputs } = this;
     this.outputs = [];
     return outputs;
@@ -160,13 +197,14 @@ export class WatchHub {
 
   /** A snapshot took the state's place: goes on with the new machine, which takes this hub as its own. */
   rebase(machine: KvMachine): void {
-    // Of a revision that was under way nothing has been told: it comes again, whole, from the new state.
+    // Of a revision that was under way the rest comes from the new state: each watcher knows how many of its events it is past.
     for (const watcher of this.watchers.values()) this.detach(watcher);
     this.machine = machine;
     machine.watches = this;
     this.resets.rebase(machine);
     this.cohorts = [];
-    this.front = new WatchCohort(machine, machine.revision + 1, this.outlet);
+    this.front = this.cohortAt(machine.revision + 1, 0);
+    this.amidRevision = Number.POSITIVE_INFINITY;
     this.progress.clear();
     for (const watcher of this.watchers.values()) {
       if (watcher.reset !== undefined) this.resets.begin(watcher, watcher.reset);
@@ -211,7 +249,7 @@ export class WatchHub {
     const { front, machine } = this;
     // Nobody was told anything lately: there is no point in looking at what this watcher does not want.
     if (front.members.size === 0) front.moveTo(Math.max(front.boundary, Math.min(watcher.next, machine.revision + 1)));
-    front.join(watcher);
+    this.join(front, watcher);
     if (watcher.progressAt >= 0) this.progress.add(watcher);
   }
 
@@ -281,9 +319,11 @@ export class WatchHub {
     }
     if (this.early.size === 0 || this.cohorts.length >= COHORTS_MAX) return;
     // A place is free: one cohort for all of them.
-    const cohort = this.begin(Math.max(this.early.lowestNext(), this.machine.freedRevision + 1));
+    const { next, skip } = this.early.furthestBack()!;
+    const { freedRevision } = this.machine;
+    const cohort = next > freedRevision ? this.begin(next, skip) : this.begin(freedRevision + 1);
     for (let watcher = this.early.shift(); watcher !== undefined; watcher = this.early.shift()) {
-      if (watcher.next >= cohort.boundary) cohort.join(watcher);
+      if (watcher.next > freedRevision) this.join(cohort, watcher);
       else this.onGap(watcher);
     }
     this.cohorts = this.cohorts.filter(({ members }) => members.size > 0);
@@ -301,20 +341,32 @@ export class WatchHub {
       return 1;
     }
     let nearest: WatchCohort | undefined;
+    let distance = Number.POSITIVE_INFINITY;
     for (const cohort of this.cohorts) {
-      if (cohort.boundary <= watcher.next && cohort.boundary > (nearest?.boundary ?? 0)) nearest = cohort;
+      const events = cohort.distanceTo(watcher) ?? Number.POSITIVE_INFINITY;
+      if (events >= distance) continue;
+      nearest = cohort;
+      distance = events;
     }
-    const isNear = nearest !== undefined && watcher.next - nearest.boundary <= NEAR_REVISIONS;
-    if (!isNear && this.cohorts.length < COHORTS_MAX) nearest = this.begin(watcher.next);
+    if (distance > NEAR_EVENTS && this.cohorts.length < COHORTS_MAX) nearest = this.begin(watcher.next, watcher.skip);
     if (nearest === undefined) this.early.push(watcher);
-    else nearest.join(watcher);
+    else this.join(nearest, watcher);
     return 1;
   }
 
-  private begin(revision: number): WatchCohort {
-    const cohort = new WatchCohort(this.machine, revision, this.outlet);
+  private join(cohort: WatchCohort, watcher: Watcher): void {
+    this.amid.delete(watcher);
+    cohort.join(watcher);
+  }
+
+  private begin(revision: number, skip = 0): WatchCohort {
+    const cohort = this.cohortAt(revision, skip);
     this.cohorts.push(cohort);
     return cohort;
+  }
+
+  private cohortAt(revision: number, skip: number): WatchCohort {
+    return new WatchCohort({ machine: this.machine, outlet: this.outlet, bounds: this.partBounds, revision, skip });
   }
 
   private serveReset(watcher: Watcher, budget: number): number {
@@ -348,6 +400,7 @@ export class WatchHub {
 
   private onGap(watcher: Watcher): void {
     watcher.gap = false;
+    this.amid.delete(watcher);
     if (watcher.request.onGap === "reset") {
       this.resets.begin(watcher, "compacted");
       this.place(watcher);
@@ -377,7 +430,8 @@ export class WatchHub {
         continue;
       }
       const next = front.nextOf(watcher);
-      if (next <= watcher.progressAt) continue;
+      // Nor between two parts of a revision.
+      if (next <= watcher.progressAt || front.isAmidRevision(watcher)) continue;
       this.progress.delete(watcher);
       watcher.progressAt = -1;
       this.charge(watcher, WATCH_OUTPUT_BYTES);

@@ -18,7 +18,7 @@ export const RESETS_READ_MAX = 32;
 const RESET_PINS_MAX = 1_000;
 /** History that watchers may hold back beyond its limits, and no more than as much again. */
 const HELD_REVISIONS_MAX = 100_000;
-const HELD_BYTES_MAX: number = 64 << 20;
+export const HELD_BYTES_MAX: number = 64 << 20;
 
 const NOTHING = new Uint8Array(0);
 
@@ -45,6 +45,7 @@ export class WatchResets {
   begin(watcher: Watcher, reason: ResetReason): void {
     watcher.reset = reason;
     watcher.next = this.machine.revision + 1;
+    watcher.skip = 0;
     this.hold(watcher);
   }
 
@@ -134,11 +135,17 @@ export class WatchResets {
  * Watchers hold back no revision below it, however and how far history was compacted. Infinity where they hold back too many bytes already:
  * which shows only when what they do not hold back has been freed.
  */
-export function oldestHeld({ compactRevision, freedRevision, history, historyBytes, table }: KvMachine): number {
-  const { revisionsMax, bytesMax } = history;
+export function oldestHeld(machine: KvMachine): number {
+  const { freedRevision, history, historyBytes, table } = machine;
+  const { bytesMax } = history;
   const isFreeing = table.firstEvent < table.endEvent && table.revision(table.event(table.firstEvent)) <= freedRevision;
   if (!isFreeing && table.historyBytes > historyBytes + Math.min(bytesMax, HELD_BYTES_MAX)) return Number.POSITIVE_INFINITY;
-  return compactRevision - Math.min(revisionsMax, HELD_REVISIONS_MAX);
+  return oldestByNumber(machine);
+}
+
+/** The same by the number of revisions alone. */
+export function oldestByNumber({ compactRevision, history }: KvMachine): number {
+  return compactRevision - Math.min(history.revisionsMax, HELD_REVISIONS_MAX);
 }
 
 function lastKey(kvs: Uint8Array, count: number): Uint8Array {

@@ -211,9 +211,9 @@ test("a watcher leaves a queue from any place", () => {
   const rest = { interval: intervalOf("", undefined), prevKv: false, only: undefined, initial: false, onGap: "throw" } as const;
   const watchers = [5, 3, 4, 9].map((next, id) => new Watcher({ id, fromRevision: next, ...rest }, next));
   for (const watcher of watchers) queue.push(watcher);
-  assert.equal(queue.lowestNext(), 3);
+  assert.equal(queue.furthestBack()?.next, 3);
   queue.remove(watchers[1]!);
-  assert.equal(queue.lowestNext(), 4);
+  assert.equal(queue.furthestBack()?.next, 4);
   queue.remove(watchers[3]!);
   queue.push(watchers[1]!);
   assert.deepEqual(

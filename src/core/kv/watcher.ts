@@ -2,7 +2,8 @@
  * One watcher of a hub: what it asked for, how far it has been told, and where it stands. Plain state: the rules are the hub's
  * (watch-hub.ts) and its cohorts' (watch-cohort.ts).
  */
-import type { Audience, WatchCohort } from "./watch-cohort.ts";
+import type { WatchCohort } from "./watch-cohort.ts";
+import type { Audience } from "./watch-parts.ts";
 import type { Pin } from "./pins.ts";
 import type { RangeReading } from "./range-reading.ts";
 import type { KeyInterval } from "./table.ts";
@@ -28,7 +29,7 @@ export type ResetReason = "initial" | "compacted" | "restored";
 export interface WatchOutput {
   /** Whom. The same list may stand in many outputs: not to be changed. */
   readonly ids: ArrayLike<number>;
-  /** events: all that match at `revision`. progress: nothing more matched up to and including `revision`. reset: what is there at it. */
+  /** events: all that match at `revision`, or part of them (`more`). progress: nothing more matched up to and including `revision`. reset: what is there at it. */
   readonly kind: "events" | "progress" | "reset" | "ended";
   readonly revision: number;
   /** Packed events, or packed kvs of a reset. Several outputs may be views of one buffer: not to be changed, nor transferred twice. */
@@ -38,8 +39,9 @@ export interface WatchOutput {
   /** Of "ended": the watcher asked for, or needed, something at or before it. */
   readonly compactRevision: number | undefined;
   /**
-   * Of a reset above RESET_BYTES_MAX: the next output of this watcher goes on with it, at the same revision. If that is a reset of another
-   * revision, it began anew, and what came before is void.
+   * The next output of this watcher goes on with it, at the same revision. Of a reset above RESET_BYTES_MAX; if what comes next is a reset of
+   * another revision, it began anew, and what came before is void. Of the events of a revision above REVISION_PART_BYTES or _EVENTS, in one
+   * order with no other output between, but for a reset or an end where history was lost meanwhile.
    */
   readonly more: boolean;
 }
@@ -49,6 +51,8 @@ export class Watcher {
   readonly request: WatchRequest;
   /** All events below this revision have been told. In a cohort, it may be further: see WatchCohort.nextOf(). */
   next: number;
+  /** And of that revision all that were wanted among its first so many events, wanted or not: it was being told in parts. Counts outside cohorts. */
+  skip = 0;
   creditBytes = 0;
   /** Told, and not given back as credit since. */
   owedBytes = 0;
@@ -113,10 +117,12 @@ export class WatcherQueue {
     this.size--;
   }
 
-  /** The lowest revision that one of them still wants. Looks at all. */
-  lowestNext(): number {
-    let lowest = Number.POSITIVE_INFINITY;
-    for (let watcher = this.first; watcher !== undefined; watcher = watcher.behind) lowest = Math.min(lowest, watcher.next);
-    return lowest;
+  /** One that has the furthest to go. Looks at all. */
+  furthestBack(): Watcher | undefined {
+    let found = this.first;
+    for (let watcher = this.first; watcher !== undefined; watcher = watcher.behind) {
+      if (watcher.next < found!.next || (watcher.next === found!.next && watcher.skip < found!.skip)) found = watcher;
+    }
+    return found;
   }
 }

@@ -10,14 +10,29 @@ import type { AppendEntries, Heartbeat } from "./message.ts";
 import type { RaftState } from "./state.ts";
 
 export function onAppendEntries(state: RaftState, message: AppendEntries): void {
+  if (!isWellFormed(message)) return;
+  if (message.prevLogIndex < state.commitIndex) onCommittedBefore(state, message);
+  else takeFrom(state, message);
+}
+
+/**
+ * What is committed agrees already and is never touched: what comes behind it is taken. A leader that does not know yet where the logs agree sends
+ * the same over and over, with what has come since, until this disk has answered; were that not looked at, this member would hear of nothing for so long.
+ */
+function onCommittedBefore(state: RaftState, message: AppendEntries): void {
+  const { commitIndex } = state;
+  const { prevLogIndex, entries, from } = message;
+  const known = commitIndex - prevLogIndex;
+  const last = entries[known - 1];
+  if (last === undefined || known === entries.length) return accept(state, from, commitIndex);
+  // A leader has all that is committed (Raft 5.4.3): this is none.
+  if (last.term !== state.log.termAt(commitIndex)) return;
+  takeFrom(state, { ...message, prevLogIndex: commitIndex, prevLogTerm: last.term, entries: entries.slice(known) });
+}
+
+function takeFrom(state: RaftState, message: AppendEntries): void {
   const { log } = state;
   const { from: to, prevLogIndex, prevLogTerm, entries } = message;
-  if (!isWellFormed(message)) return;
-  if (prevLogIndex < state.commitIndex) {
-    // What is committed agrees already and is never touched; the leader goes on from there.
-    accept(state, to, state.commitIndex);
-    return;
-  }
   if (log.termAt(prevLogIndex) !== prevLogTerm) {
     refuse(state, message);
     return;

@@ -178,6 +178,28 @@ test("a follower that lags behind what is in memory is served from the disk, one
   assert.equal(cluster.member("C").raft.lastIndex, a.raft.lastIndex);
 });
 
+test("a leader keeps in memory what a member lacks; what all have, nobody keeps but a little", () => {
+  const cluster = new TestCluster({ letters: "ABC" });
+  const a = cluster.elect("A");
+  const value = "x".repeat(100_000);
+  const write = (writes: number, hold?: ReturnType<typeof involving>): void => {
+    for (let i = 0; i < writes; i++) {
+      a.propose(`${i}${value}`);
+      cluster.settle(hold);
+    }
+    for (const letter of "ABC") cluster.member(letter).apply();
+  };
+  cluster.settle();
+  write(60);
+  for (const letter of "ABC") {
+    const { raft } = cluster.member(letter);
+    assert.ok(raft.commitIndex >= 60 && raft.entriesInMemoryBytes <= 4 << 20, `${raft.entriesInMemoryBytes} bytes of ${letter}`);
+  }
+  write(60, involving("C"));
+  assert.ok(a.raft.entriesInMemoryBytes > 6_000_000, `${a.raft.entriesInMemoryBytes} bytes`);
+  assert.ok(cluster.member("B").raft.entriesInMemoryBytes <= 4 << 20);
+});
+
 test("a member that is alone in its configuration keeps little of what it has applied in memory, one of several as much as it may", () => {
   const value = "x".repeat(100_000);
   for (const letters of ["A", "ABC"]) {
@@ -339,4 +361,41 @@ test("a new leader continues the lease clock from the last reading in its log", 
   assert.ok(next.clockMs >= entry.clockMs);
   assert.ok(next.clockMs - entry.clockMs <= b.now - 500);
   assert.equal(b.raft.leaseClock(), next.clockMs);
+});
+
+test("a follower whose disk stalls takes in, and hears committed, what comes behind what it has committed already", () => {
+  const cluster = new TestCluster({ letters: "ABC" });
+  const a = cluster.member("A");
+  const entries = [1, 2, 3, 4, 5].map((index) => commandEntry({ index, term: 1 }));
+  const append = { kind: "AppendEntries", from: idOf("B"), to: a.id, term: 1, prevLogIndex: 0, prevLogTerm: 0 } as const;
+  a.step({ ...append, commitIndex: 2, entries: entries.slice(0, 2) });
+  assert.deepEqual([a.raft.lastIndex, a.raft.commitIndex], [2, 2]);
+  // The leader has no answer, and begins at the same place again.
+  a.step({ ...append, commitIndex: 4, entries: entries.slice(0, 4) });
+  assert.deepEqual([a.raft.lastIndex, a.raft.commitIndex], [4, 4]);
+  a.step({ ...append, commitIndex: 4, entries: entries.slice(0, 3) });
+  assert.deepEqual([a.raft.lastIndex, a.raft.commitIndex], [4, 4]);
+  // No leader says so: what it has committed is of another term.
+  a.step({ ...append, commitIndex: 5, entries: entries.slice(0, 3).concat([commandEntry({ index: 4, term: 0 }), entries[4]!]) });
+  a.step({
+    ...append,
+    term: 2,
+    commitIndex: 5,
+    entries: entries.slice(0, 3).concat([4, 5].map((index) => commandEntry({ index, term: 2 }))),
+  });
+  assert.deepEqual([a.raft.lastIndex, a.raft.commitIndex], [4, 4]);
+});
+
+test("a follower asks for a read index whatever its disk owes", () => {
+  const cluster = new TestCluster({ letters: "ABC" });
+  const a = cluster.member("A");
+  a.step({ kind: "Heartbeat", from: idOf("B"), to: a.id, term: 7, commitIndex: 0, round: 1, clockMs: 0 });
+  a.raft.requestRead(1);
+  a.turn();
+  assert.ok(cluster.messages.some(({ kind, term }) => kind === "ReadIndex" && term === 7));
+  // What shows the term otherwise waits until the disk has it.
+  assert.deepEqual(
+    cluster.messages.filter(({ kind }) => kind !== "ReadIndex"),
+    [],
+  );
 });

@@ -41,7 +41,9 @@ export type { RaftLimits, RaftOptions, RaftTiming } from "./options.ts";
 export type { MemberProgress } from "./progress.ts";
 export type { AddressChange, ConfigurationChange } from "./membership.ts";
 
-/** Applied entries that a member keeps in memory while nobody else is in its configuration. */
+/** Applied entries that are kept in memory although every member that this one sends to has them: none is alone for long, or leads for ever. */
+const MATCHED_ENTRIES_BYTES_MAX = 4 << 20;
+/** The same while nobody else is in the configuration. */
 const ALONE_ENTRIES_BYTES_MAX = 1 << 20;
 
 export class Raft {
@@ -367,9 +369,13 @@ export class Raft {
   onApplied(index: number): void {
     const state = this.#state;
     state.appliedIndex = Math.max(state.appliedIndex, Math.min(index, state.commitIndex));
-    // A member that is alone sends them to nobody, and reads what one that joins it lacks from the disk.
-    const bytesMax = state.configuration.members.length > 1 ? Number.POSITIVE_INFINITY : ALONE_ENTRIES_BYTES_MAX;
-    state.log.release(state.appliedIndex, Math.min(state.limits.entriesInMemoryBytesMax, bytesMax));
+    const bytesMax = state.limits.entriesInMemoryBytesMax;
+    state.log.release(state.appliedIndex, bytesMax);
+    // What nobody waits for is read from the disk should somebody lack it after all. Bytes that live this short cost the collector least.
+    let matched = state.appliedIndex;
+    for (const progress of state.progress.values()) matched = Math.min(matched, progress.matchIndex);
+    const isAlone = state.configuration.members.length === 1;
+    state.log.release(matched, Math.min(bytesMax, isAlone ? ALONE_ENTRIES_BYTES_MAX : MATCHED_ENTRIES_BYTES_MAX));
   }
 
   /** The log on disk begins behind this index now. */

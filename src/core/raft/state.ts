@@ -133,9 +133,13 @@ export class RaftState {
 
   /**
    * What reports this member's disk waits for it: votes, requests for votes (they carry the own one), acknowledgements, and whatever
-   * shows a term that the disk does not have. A leader's term was on disk before it could win.
+   * shows a term that the disk does not have. A leader's term was on disk before it could win. A question promises nothing.
    */
   send(message: Message): void {
+    if (message.kind === "ReadIndex") {
+      this.messages.push(message);
+      return;
+    }
     const waits =
       (message.kind === "RequestVote" && !message.preVote) ||
       (message.kind === "RequestVoteReply" && !message.preVote) ||

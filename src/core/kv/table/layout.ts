@@ -56,6 +56,8 @@ export const VALUE_BYTES_MAX: number = VALUE_BYTES_MASK;
 /** A number below 2^53 is a low word and this many bits of a high one. */
 export const HIGH_MASK = 0x1fffff;
 export const HIGH_BITS = 21;
+/** Every revision is below it. */
+export const REVISION_LIMIT: number = 2 ** (32 + HIGH_BITS);
 
 /** Of a key's hash. The low ones choose a segment, the high ones a slot in it. */
 export const HASH_BITS = 31;

@@ -38,6 +38,7 @@ import {
   RECORD_REVISION_LOW,
   RECORD_VALUE_BYTES,
   RECORD_VERSION_LOW,
+  REVISION_LIMIT,
   SLAB_UNITS_LOG2,
   SLAB_UNITS_MASK,
   SLABS_MAX,
@@ -344,7 +345,7 @@ export class PackedTable implements Table {
 
   #admit(key: Uint8Array, revision: number): void {
     assert(key.length > 0, "a key is not empty");
-    assert(revision >= this.#lastRevision && revision < 2 ** (32 + HIGH_BITS), "revisions never go down");
+    assert(revision >= this.#lastRevision && revision < REVISION_LIMIT, "revisions never go down");
     this.#lastRevision = revision;
   }
 

@@ -9,7 +9,7 @@
  * The slots are numbers with a sequence lock of the usual kind. All accesses of both sides to them are atomic, which JavaScript orders
  * totally, on any processor.
  */
-import { CONTROL_RECLAMATIONS, CONTROL_SLOTS, CONTROL_SLOTS_SEQUENCE, CONTROL_WORDS, HIGH_BITS, SHARED_SLOTS } from "./layout.ts";
+import { CONTROL_RECLAMATIONS, CONTROL_SLOTS, CONTROL_SLOTS_SEQUENCE, CONTROL_WORDS, REVISION_LIMIT, SHARED_SLOTS } from "./layout.ts";
 import { assert } from "../../assert.ts";
 
 const PUBLISHED_LOW: number = CONTROL_SLOTS;
@@ -29,7 +29,7 @@ export class SharedControl {
   }
 
   publish(revision: number): void {
-    assert(revision >= this.#published && revision < 2 ** (32 + HIGH_BITS), "published revisions never go down");
+    assert(revision >= this.#published && revision < REVISION_LIMIT, "published revisions never go down");
     const low = revision >>> 0;
     const high = Math.floor(revision / 4294967296);
     const highBefore = Math.floor(this.#published / 4294967296);

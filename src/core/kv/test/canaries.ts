@@ -50,8 +50,12 @@ function moveBoundary(machine: KvMachine, boundary: (front: Front) => number): v
   Object.defineProperty(front, "boundary", { get: () => boundary(front) });
 }
 
+function applyAll(commands: readonly ModelCommand[]): Action {
+  return { do: "apply", commands, passMs: 1, slices: [1], peek: false };
+}
+
 function applyOne(command: ModelCommand): Action {
-  return { do: "apply", commands: [command], passMs: 1, slices: [1], peek: false };
+  return applyAll([command]);
 }
 
 function sessionsOf(machine: KvMachine): object {
@@ -100,6 +104,107 @@ function decideLate(run: object): void {
     original(frame);
   });
 }
+
+/** Spoils the hub's cohorts, those to come too. */
+function onCohorts(machine: KvMachine, spoil: (cohort: object) => void): void {
+  spoil(frontOf(machine));
+  replace(machine.watches, "cohortAt", (original) => (...args) => {
+    const cohort = original(...args) as object;
+    spoil(cohort);
+    return cohort;
+  });
+}
+
+interface Leaving {
+  next: number;
+  skip: number;
+}
+
+const WATCHED_KEYS: readonly Action[] = [
+  applyAll(["a", "b", "ab", "c"].map((key) => ({ op: "put", key, value: "1" }))),
+  { do: "watch", start: "", end: undefined, back: undefined, prevKv: false, only: undefined, initial: false, onGap: "throw" },
+  { do: "credit", watch: 0, bytes: 100_000 },
+];
+/** The watch is told part of a deletion, where parts are single events. */
+const HALF_TOLD: readonly Action[] = [applyOne({ op: "deleteRange", start: "", end: undefined }), { do: "pump", records: 2 }];
+
+/** What is wrong when revisions are told in parts, and not seen where they are told whole. */
+export const PART_CANARIES: readonly Canary[] = [
+  {
+    name: "a watcher that falls behind between two parts loses an event",
+    spoil: (machine) =>
+      onCohorts(machine, (cohort) =>
+        replace(cohort, "leave", (original) => (member) => {
+          original(member);
+          const leaving = member as Leaving;
+          if (leaving.skip > 0) leaving.skip++;
+        }),
+      ),
+  },
+  {
+    name: "a watcher that falls behind between two parts is told the first again",
+    spoil: (machine) =>
+      onCohorts(machine, (cohort) =>
+        replace(cohort, "leave", (original) => (member) => {
+          original(member);
+          (member as Leaving).skip = 0;
+        }),
+      ),
+  },
+  {
+    name: "a part is lost between two parts",
+    spoil: (machine) => {
+      let told = 0;
+      onCohorts(machine, (cohort) =>
+        replace(cohort, "tell", (original) => (audience, revision, events) => {
+          const { more } = events as { readonly more: boolean };
+          const isLost = more && (audience as { readonly toldTo: number }).toldTo > 0 && ++told % 2 === 0;
+          return isLost ? 0 : original(audience, revision, events);
+        }),
+      );
+    },
+  },
+  {
+    name: "progress is told between two parts",
+    spoil: (machine) => onCohorts(machine, (cohort) => replace(cohort, "isAmidRevision", () => () => false)),
+    actions: [...WATCHED_KEYS, { do: "progress", watch: 0 }, ...HALF_TOLD],
+  },
+  {
+    name: "who comes back between two parts is told with those who are elsewhere in the revision",
+    spoil: (machine) =>
+      onCohorts(machine, (cohort) =>
+        replace(cohort, "join", (original) => (watcher) => {
+          const joining = watcher as Leaving;
+          const { boundary } = cohort as { readonly boundary: number };
+          // Its place is forgotten where the cohort is at the same revision, or before it.
+          if (joining.next >= boundary) joining.skip = 0;
+          original(watcher);
+        }),
+      ),
+  },
+  {
+    name: "a revision that was told in part is told anew when a snapshot comes",
+    spoil: (machine) =>
+      replace(machine.watches, "rebase", (original) => (restored) => {
+        const watchers = field<Map<number, Leaving>>(machine.watches, "watchers");
+        replace(machine.watches, "detach", (detach) => (watcher) => {
+          detach(watcher);
+          (watcher as Leaving).skip = 0;
+        });
+        original(restored);
+        delete (machine.watches as unknown as { detach?: unknown }).detach;
+        for (const watcher of watchers.values()) watcher.skip = 0;
+      }),
+    actions: [
+      ...WATCHED_KEYS,
+      { do: "snapshot" },
+      { do: "readSnapshot", bytes: 100_000 },
+      { do: "readSnapshot", bytes: 100_000 },
+      ...HALF_TOLD,
+      { do: "install", commands: [] },
+    ],
+  },
+];
 
 export const CANARIES: readonly Canary[] = [
   { name: "compaction frees one revision too many", createTable: () => new LosesAnEvent() },

@@ -18,6 +18,7 @@ import { SnapshotRestoring, type SnapshotReading } from "../snapshot-stream.ts";
 import type { Table } from "../table.ts";
 import { decodeWatchEvent } from "../watch-event.ts";
 import { WATCH_OUTPUT_BYTES, type WatchOutput, type WatchRequest } from "../watch-hub.ts";
+import type { PartBounds } from "../watch-parts.ts";
 import { sessionId, type PlainCommand } from "./model-sessions.ts";
 import { runTxn, type ModelTxn } from "./model-txn.ts";
 import { bytesOf, intervalOf, Model, textOf, type ModelCommand, type ModelEvent, type ModelKv } from "./model.ts";
@@ -28,6 +29,8 @@ export interface WorldOptions {
   /** Spoils a machine, for canaries. */
   readonly spoil?: (machine: KvMachine) => void;
   readonly history: { readonly revisionsMax: number; readonly bytesMax: number };
+  /** Up to where watches are told a revision whole. */
+  readonly parts?: PartBounds;
 }
 
 export type Action =
@@ -87,6 +90,8 @@ interface Watching {
   told: number;
   progressWanted: boolean;
   reset: { readonly revision: number; readonly kvs: ModelKv[] } | undefined;
+  /** What it was told of a revision that goes on. */
+  part: { readonly revision: number; readonly events: readonly ModelEvent[] } | undefined;
   /** By what it was given, and what it was told. */
   creditBytes: number;
   initialWanted: boolean;
@@ -101,6 +106,8 @@ interface Taking {
 }
 
 const NO_WORK = 1_000_000;
+/** More than any that the actions make. */
+const EVENT_BYTES_MAX = 400;
 
 export class World {
   readonly model: Model;
@@ -116,6 +123,8 @@ export class World {
     this.options = options;
     this.model = new Model(options.history);
     this.machine = this.spoiled(new KvMachine({ table: options.createTable(), history: options.history }));
+    // The hub goes on when another machine takes this one's place.
+    Object.assign(this.machine.watches.partBounds, options.parts);
   }
 
   run(actions: readonly Action[]): void {
@@ -377,7 +386,7 @@ export class World {
     const { revision } = this.machine.watches.add(request);
     const told = initial ? this.model.revision : (fromRevision ?? this.model.revision + 1) - 1;
     assert.equal(revision, told, "the revision that a watch is ready at");
-    const rest = { progressWanted: false, reset: undefined, creditBytes: 0, initialWanted: initial, ended: false };
+    const rest = { progressWanted: false, reset: undefined, part: undefined, creditBytes: 0, initialWanted: initial, ended: false };
     this.watches.set(id, { request, start, end, told, ...rest });
   }
 
@@ -426,12 +435,12 @@ export class World {
       case "events":
         assert(revision > watching.told, "nothing is repeated");
         this.assertSilence(watching, revision - 1);
-        assert.deepEqual(unpackEvents(output), this.eventsAt(watching, revision), "events");
         assert(output.count > 0);
-        watching.told = revision;
+        this.onEvents(watching, output);
         break;
       case "progress":
         assert(watching.progressWanted, "progress is asked for");
+        assert(watching.part === undefined, "no progress is told in the middle of a revision");
         assert(revision >= Math.min(watching.told, this.machine.revision));
         this.assertSilence(watching, revision);
         watching.told = Math.max(watching.told, revision);
@@ -444,6 +453,7 @@ export class World {
         watching.ended = true;
         break;
       case "reset": {
+        watching.part = undefined;
         assert(revision >= watching.told, "a reset is not of the past");
         if (output.reason === "compacted") assert.equal(watching.request.onGap, "reset");
         else assert(watching.request.initial);
@@ -456,6 +466,26 @@ export class World {
         break;
       }
     }
+  }
+
+  /** A revision, or part of one: whole if it may be, and exact however often it was interrupted. */
+  private onEvents(watching: Watching, output: WatchOutput): void {
+    const { revision, count, bytes, more } = output;
+    const { events: eventsMax, bytes: bytesMax, copiesBytes } = this.machine.watches.partBounds;
+    if (watching.part !== undefined) assert.equal(revision, watching.part.revision, "a revision goes on before another begins");
+    const events = [...(watching.part?.events ?? []), ...unpackEvents(output)];
+    const expected = this.eventsAt(watching, revision);
+    assert(count <= eventsMax && (count === 1 || bytes.length < bytesMax + EVENT_BYTES_MAX), "a part is bounded");
+    if (more) {
+      assert(count === eventsMax || bytes.length >= bytesMax || copiesBytes < bytesMax, "only what is full is told in parts");
+      assert(events.length < expected.length, "there is more where it says so");
+      assert.deepEqual(events, expected.slice(0, events.length), "part of the events");
+      watching.part = { revision, events };
+      return;
+    }
+    assert.deepEqual(events, expected, "events");
+    watching.part = undefined;
+    watching.told = revision;
   }
 
   private readSnapshot(bytes: number): void {
@@ -524,6 +554,7 @@ export class World {
       this.assertSilence(watching, this.model.revision);
       if (watching.request.initial) assert(watching.told > 0);
       assert(!watching.progressWanted, "progress comes");
+      assert(watching.part === undefined, "a revision that was begun is told to its end");
     }
     while (this.taking !== undefined) this.readSnapshot(50);
   }
