@@ -27,6 +27,8 @@ export interface FileHandle {
   read(into: Uint8Array, position: number): number;
   /** Writes all of `bytes` at `position` or throws. Not durable before dataSync(). */
   write(bytes: Uint8Array, position: number): void;
+  /** Cuts the file to its first `bytes`, of which it has as many. A crash may bring back what was cut before dataSync(). */
+  truncate(bytes: number): void;
   /** fdatasync. After it failed, nothing about unsynced bytes is known, and it is never called again on this handle. */
   dataSync(): void;
   close(): void;

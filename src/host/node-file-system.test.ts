@@ -46,9 +46,17 @@ test("every failure is a FileError that says what the system said", () => {
     ["ENOENT", () => files.rename(`${root}/none`, `${root}/other`)],
     ["ENOENT", () => files.syncDirectory(`${root}/none`)],
     ["ENOTDIR", () => files.makeDirectory(`${root}/a/b`)],
+    ["EEXIST", () => files.makeDirectory(`${root}/a`)],
     ["EBADF", () => files.open(`${root}/a`, "read").write(new Uint8Array(1), 0)],
   ];
   for (const [errno, run] of failures) assert.throws(run, (error) => error instanceof FileError && error.errno === errno, errno);
+});
+
+test("a directory where the system makes none is refused, not tried for ever", { skip: process.platform !== "linux" }, () => {
+  assert.throws(
+    () => files.makeDirectory("/proc/none/below"),
+    (error) => error instanceof FileError && error.errno === "ENOENT",
+  );
 });
 
 test("without syncing the calls are the same", () => {

@@ -6,6 +6,7 @@ import {
   closeSync,
   existsSync,
   fdatasyncSync,
+  ftruncateSync,
   fstatSync,
   fsyncSync,
   mkdirSync,
@@ -14,6 +15,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -60,19 +62,18 @@ class NodeFileSystem implements FileSystem {
   }
 
   makeDirectory(path: string): void {
-    const wanted = resolve(path);
-    let topmost: string | undefined;
+    const missing: string[] = [];
     try {
-      topmost = mkdirSync(wanted, { recursive: true, mode: 0o700 });
+      // One by one: where the system says ENOENT of what cannot be made, as under /proc, `recursive` of Node.js tries for ever.
+      const wanted = resolve(path);
+      for (let at = wanted; !existsSync(at); at = dirname(at)) missing.push(at);
+      for (const directory of missing.toReversed()) makeOne(directory);
+      if (missing.length === 0) makeOne(wanted);
     } catch (error) {
       throw fileError("makeDirectory", path, error);
     }
-    if (topmost === undefined) return;
     // A new directory is an entry of the one above it, which has to reach the disk too.
-    for (let made = wanted; ; made = dirname(made)) {
-      this.syncDirectory(dirname(made));
-      if (made === topmost || made === dirname(made)) return;
-    }
+    for (const made of missing) this.syncDirectory(dirname(made));
   }
 
   rename(from: string, to: string): void {
@@ -160,6 +161,14 @@ class NodeFileHandle implements FileHandle {
     }
   }
 
+  truncate(bytes: number): void {
+    try {
+      ftruncateSync(this.#descriptor, bytes);
+    } catch (error) {
+      throw fileError("truncate", this.path, error);
+    }
+  }
+
   dataSync(): void {
     if (!this.#sync) return;
     try {
@@ -177,6 +186,15 @@ class NodeFileHandle implements FileHandle {
     } catch (error) {
       throw fileError("close", this.path, error);
     }
+  }
+}
+
+/** Another process may have made it meanwhile. */
+function makeOne(directory: string): void {
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) !== "EEXIST" || statSync(directory, { throwIfNoEntry: false })?.isDirectory() !== true) throw error;
   }
 }
 

@@ -40,6 +40,8 @@ export type OtherRequest =
   | { readonly id: number; readonly kind: "removeSnapshot"; readonly file: string }
   /** On a full disk: try for a slice of room. Answered 1 if there was some and more is to be tried for at once, else 0. */
   | { readonly id: number; readonly kind: "makeRoom" }
+  /** On a full disk: the log lets go of some of its room, and begins a segment. */
+  | { readonly id: number; readonly kind: "giveRoom" }
   | StoreRequest
   | { readonly id: number; readonly kind: "close" };
 
@@ -80,6 +82,8 @@ export interface DiskGauges {
   readonly logBytes: number;
   readonly diskBytes: number;
   readonly syncMs: number;
+  /** Since it was opened: syncs of the log, batches for the store, and the time that they took. */
+  readonly times: { readonly syncs: number; readonly syncMs: number; readonly commits: number; readonly commitMs: number };
   /** The disk has no room but what was kept for such a time, and that is so much. */
   readonly full: boolean;
   readonly reserveBytes: number;

@@ -3,7 +3,7 @@
  * disk-queue.ts decides what runs when, and the simulator runs it under virtual time. After a fatal error every request is answered
  * with that error.
  */
-import type { Entry } from "../core/raft/entry.ts";
+import { decodeEntry } from "../core/raft/entry.ts";
 import { EngineError, invalidArgument, toWire } from "../errors.ts";
 import type { WireError } from "../errors.ts";
 import { FileError } from "../host/file-system.ts";
@@ -65,6 +65,8 @@ class SynchronousDisk implements DiskServer {
   readonly #logOptions: SegmentLogOptions;
   readonly #snapshots: SnapshotStore;
   readonly #stores: DiskStores;
+  #commits = 0;
+  #commitMs = 0;
   #log: SegmentLog | undefined;
   #spareBytes = 0;
   #opened = false;
@@ -98,7 +100,7 @@ class SynchronousDisk implements DiskServer {
     }
     if (this.failure !== undefined) return { id, error: this.failure, fatal: true };
     try {
-      const value = this.#answer(request);
+      const value = request.kind === "writeStore" ? this.#commit(request) : this.#answer(request);
       if (!(value instanceof Promise)) return { id, value, gauges: this.gauges };
       return value.then(
         (settled) => ({ id, value: settled, gauges: this.gauges }),
@@ -139,8 +141,10 @@ class SynchronousDisk implements DiskServer {
         this.#running().append([request.records]);
         return undefined;
       case "found": {
-        if (this.#log !== undefined) throw invalidArgument("found", "the log has a base already");
-        this.#log = SegmentLog.begin(this.#logOptions, foundingBase(request.meta), this.#spareBytes);
+        const base = foundingBase(request.meta);
+        if (this.#log === undefined) this.#log = SegmentLog.begin(this.#logOptions, base, this.#spareBytes);
+        else if (this.#log.isFresh) this.#log.reset(base);
+        else throw invalidArgument("found", "the log holds a vote, an entry or a state already");
         return undefined;
       }
       case "nameSnapshot": {
@@ -163,6 +167,7 @@ class SynchronousDisk implements DiskServer {
       }
       case "discard":
         this.#running().discard(request.through);
+        if (this.#running().full) this.#stores.squeeze();
         return undefined;
       case "saveIdentity":
         saveIdentity(this.#fileSystem, this.#directory, request.bytes);
@@ -184,6 +189,9 @@ class SynchronousDisk implements DiskServer {
         return undefined;
       case "makeRoom":
         return this.#log?.makeRoom() === true ? 1 : 0;
+      case "giveRoom":
+        this.#log?.giveRoom();
+        return undefined;
       default:
         return this.#stores.handle(request);
     }
@@ -194,7 +202,7 @@ class SynchronousDisk implements DiskServer {
     this.#opened = true;
     this.#fileSystem.makeDirectory(this.#directory);
     const identity = loadIdentity(this.#fileSystem, this.#directory);
-    const { log, spareBytes, tail, configurationEntries } = recoverLog(this.#logOptions, {
+    const { log, spareBytes, tailFrom, configurationEntries } = recoverLog(this.#logOptions, {
       tailBytesMax,
       onProgress: (bytes, bytesMax) => this.#report(bytes, bytesMax),
     });
@@ -233,7 +241,7 @@ class SynchronousDisk implements DiskServer {
         lastIndex: state.lastIndex,
         terms: state.terms.runs,
         configurationEntries: configurationEntries.map((entry) => entry.record),
-        tail: packEntries(tail),
+        tail: readTail(log, tailFrom),
       },
     };
   }
@@ -247,15 +255,26 @@ class SynchronousDisk implements DiskServer {
     return this.#log?.full === true;
   }
 
+  /** A part of a batch for the store, and what it took. */
+  #commit(request: DiskRequest & { readonly kind: "writeStore" }): DiskValue | Promise<DiskValue> {
+    const began = this.#logOptions.now();
+    const value = this.#answer(request);
+    this.#commitMs += this.#logOptions.now() - began;
+    if (request.last) this.#commits++;
+    return value;
+  }
+
   get gauges(): DiskGauges {
     const log = this.#log;
     const stateBytes = this.#snapshots.diskBytes + this.#stores.diskBytes;
-    if (log === undefined) return { firstIndex: 0, logBytes: 0, diskBytes: stateBytes, syncMs: 0, full: false, reserveBytes: 0 };
+    const times = { syncs: log?.syncs ?? 0, syncMs: log?.syncTotalMs ?? 0, commits: this.#commits, commitMs: this.#commitMs };
+    if (log === undefined) return { firstIndex: 0, logBytes: 0, diskBytes: stateBytes, syncMs: 0, times, full: false, reserveBytes: 0 };
     return {
       firstIndex: log.state.firstIndex,
       logBytes: log.bytesBehindBase,
       diskBytes: log.diskBytes + stateBytes,
       syncMs: log.syncMs,
+      times,
       full: log.full,
       reserveBytes: log.reserveBytes,
     };
@@ -308,21 +327,14 @@ class SynchronousDisk implements DiskServer {
   }
 }
 
-const PACK_BYTES = 1024 * 1024;
-
-/** Entries one behind the other, in buffers of about a megabyte, so that a few entries that are kept do not hold all the rest. */
-function packEntries(entries: readonly Entry[]): Uint8Array[] {
-  const packed: Uint8Array[] = [];
-  for (let at = 0; at < entries.length;) {
-    let bytes = entries[at]!.record.byteLength;
-    let end = at + 1;
-    while (end < entries.length && bytes + entries[end]!.record.byteLength <= PACK_BYTES) bytes += entries[end++]!.record.byteLength;
-    const buffer = new Uint8Array(bytes);
-    for (let position = 0; at < end; at++) {
-      buffer.set(entries[at]!.record, position);
-      position += entries[at]!.record.byteLength;
-    }
-    packed.push(buffer);
+/** The last entries, in buffers of a slice, so that a few of them that are kept do not hold all the rest. */
+function readTail(log: SegmentLog, from: number): Uint8Array[] {
+  const { lastIndex } = log.state;
+  const tail: Uint8Array[] = [];
+  for (let next = from; next <= lastIndex;) {
+    const entries = log.read({ from: next, through: lastIndex, bytesMax: SLICE_BYTES });
+    tail.push(entries);
+    for (let at = 0; at < entries.byteLength; next++) at += decodeEntry(entries, at)!.record.byteLength;
   }
-  return packed;
+  return tail;
 }

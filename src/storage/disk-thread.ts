@@ -129,8 +129,7 @@ class ThreadPort implements DiskPort {
 
 /** What a request gives away rather than copies. */
 function handedOver(request: DiskRequest): ArrayBuffer[] {
-  if (request.kind === "writeSnapshot") return [request.bytes.buffer as ArrayBuffer];
-  return request.kind === "writeStore" ? [request.part.buffer as ArrayBuffer] : [];
+  return request.kind === "writeSnapshot" ? [request.bytes.buffer as ArrayBuffer] : [];
 }
 
 function threadEnded(directory: string, cause: Error | undefined): EngineError<"DISK_FAILED"> {

@@ -85,6 +85,88 @@ test("a reserve that is used up fails the storage with NO_SPACE; with room it op
   assert.ok(found.length <= entries.length + 1, "at most the write that was refused with mayHaveApplied");
 });
 
+/** A full disk whose log gives room, in which a snapshot is written and named; then the log goes, and there is room again. */
+async function freeByNaming(fileSystem: SimFileSystem, storage: Storage, entries: Entry[]): Promise<void> {
+  assert.equal(await fill(storage, entries, 2, 60), undefined);
+  await storage.giveRoom();
+  const named = storage.lastIndex;
+  assert.equal(await fill(storage, entries, 2, 60), undefined);
+  const writer = await storage.createSnapshot(meta(named, 1));
+  await writer.write(new Uint8Array(20));
+  await writer.commit({ resetLog: false });
+  await storage.discard(named);
+  while (await storage.makeRoom());
+  assert.equal(storage.full, false);
+  assert.ok(storage.firstIndex > named - 5, "the log before it is gone");
+  assert.equal(await fill(storage, entries, 2), undefined);
+  assert.ok(fileSystem.paths().includes(SPARE), "a spare is kept again");
+}
+
+/** Of several segments, found full while it has a spare that is not whole, or none. */
+async function fullLog(hasSpare: boolean): Promise<{ fileSystem: SimFileSystem; storage: Storage; entries: Entry[] }> {
+  const fileSystem = newSim();
+  const { storage } = await openSim(fileSystem, { segmentBytes: hasSpare ? 1 << 20 : SEGMENT_BYTES });
+  await storage.found(meta());
+  const entries: Entry[] = [];
+  await fill(storage, entries, 24, hasSpare ? 40_000 : 400);
+  if (hasSpare) fileSystem.limit(600 << 10);
+  else fileSystem.limit(0);
+  await until(
+    () => storage.full,
+    () => fill(storage, entries, 1, hasSpare ? 40_000 : 400),
+  );
+  return { fileSystem, storage, entries };
+}
+
+for (const hasSpare of [true, false]) {
+  const what = hasSpare ? "a spare" : "zeros alone";
+  test(`a log on a full disk that has ${what} gives a quarter of its room, once, and what was in it goes when it is named`, async () => {
+    const { fileSystem, storage, entries } = await fullLog(hasSpare);
+    const before = storage.reserveBytes;
+    await storage.giveRoom();
+    const after = storage.reserveBytes;
+    assert.ok(after < before && after >= before / 4, `${before} bytes, then ${after}`);
+    await storage.giveRoom();
+    assert.ok(storage.reserveBytes >= after - 1024, "no more is given");
+    await storage.close();
+    fileSystem.endProcess();
+    const again = await openSim(fileSystem, { background: false });
+    assert.deepEqual(plain(await readAll(again.storage)), plain(entries));
+    const other = await fullLog(hasSpare);
+    await freeByNaming(other.fileSystem, other.storage, other.entries);
+  });
+
+  test(`room is given and made of ${what} on a disk that loses power at any file call: what was acknowledged is there`, async () => {
+    const whole = await fullLog(hasSpare);
+    const began = whole.fileSystem.operations;
+    await freeByNaming(whole.fileSystem, whole.storage, whole.entries);
+    const operations = whole.fileSystem.operations - began;
+    assert.ok(operations > 20, `${operations} calls`);
+    for (let at = 0; at < operations; at++) {
+      // oxlint-disable-next-line no-await-in-loop -- one disk after another
+      await crashAt(at, await fullLog(hasSpare));
+    }
+  });
+}
+
+async function crashAt(
+  at: number,
+  { fileSystem, storage, entries }: { readonly fileSystem: SimFileSystem; readonly storage: Storage; readonly entries: Entry[] },
+): Promise<void> {
+  fileSystem.crashAfterOperations(at);
+  // What it waits for then is never answered.
+  void freeByNaming(fileSystem, storage, entries).catch(() => {});
+  for (let i = 0; i < 100; i++) await new Promise((resolve) => setImmediate(resolve));
+  const acknowledged = plain(entries);
+  fileSystem.crash();
+  fileSystem.limit(undefined);
+  const again = await openSim(fileSystem);
+  const { firstIndex, lastIndex } = again.storage;
+  const found = plain(await readAll(again.storage));
+  assert.deepEqual(found.slice(0, acknowledged.length - firstIndex + 1), acknowledged.slice(firstIndex - 1), `crash at ${at}`);
+  await again.storage.append({ vote: undefined, entries: [entry(lastIndex + 1, 1)] });
+}
+
 test("a node whose disk is full can be stopped and started: the spare holds what recovery writes anew", async () => {
   const { fileSystem, storage, entries } = await logWithSpare(0);
   assert.equal(await fill(storage, entries, 3), undefined);

@@ -136,7 +136,8 @@ class MemoryStorage implements Storage {
 
   async found(meta: SnapshotMeta): Promise<void> {
     this.#checkOpen();
-    if (this.#base !== undefined) throw invalidArgument("found", "the log has a base already");
+    if (this.#base !== undefined && (this.lastIndex !== this.#base.lastIncludedIndex || this.#snapshot !== undefined))
+      throw invalidArgument("found", "the log holds an entry or a state already");
     this.#begin(meta);
   }
 
@@ -156,6 +157,10 @@ class MemoryStorage implements Storage {
 
   async makeRoom(): Promise<boolean> {
     return false;
+  }
+
+  async giveRoom(): Promise<void> {
+    // Never full.
   }
 
   #checkOpen(): void {

@@ -9,6 +9,7 @@ import type { RecoveredLog } from "../core/raft/ready.ts";
 import { EngineError, assert, fromWire, invalidArgument } from "../errors.ts";
 import { AppendGatherer, recordBytes } from "./append-gatherer.ts";
 import type { Gathered } from "./append-gatherer.ts";
+import { CallTimer } from "./call-times.ts";
 import type { DiskGauges, DiskPort, DiskProgress, DiskReply, DiskRequest, DiskValue, RecoveredWire } from "./disk-protocol.ts";
 import { IDENTITY_BYTES_MAX } from "./identity-file.ts";
 import { checkLogWrite, noteTerms } from "./log-write.ts";
@@ -80,7 +81,16 @@ class PortStorage implements Storage {
   #terms = new TermRuns([]);
   /** Names of snapshots on their way that drop the log: until answered the disk's idea of the first index is an old one. */
   #resets = 0;
-  #gauges: DiskGauges = { firstIndex: 0, logBytes: 0, diskBytes: 0, syncMs: 0, full: false, reserveBytes: 0 };
+  #gauges: DiskGauges = {
+    firstIndex: 0,
+    logBytes: 0,
+    diskBytes: 0,
+    syncMs: 0,
+    times: { syncs: 0, syncMs: 0, commits: 0, commitMs: 0 },
+    full: false,
+    reserveBytes: 0,
+  };
+  readonly times: { readonly sync: CallTimer; readonly commit: CallTimer } = { sync: new CallTimer(), commit: new CallTimer() };
   #onFullChange: () => void = () => {};
 
   constructor(options: OpenStorageOptions) {
@@ -171,6 +181,10 @@ class PortStorage implements Storage {
 
   async makeRoom(): Promise<boolean> {
     return (await this.#request({ kind: "makeRoom" })) === 1;
+  }
+
+  async giveRoom(): Promise<void> {
+    await this.#request({ kind: "giveRoom" });
   }
 
   append(write: LogWrite): Promise<void> {
@@ -317,15 +331,16 @@ class PortStorage implements Storage {
   async found(meta: SnapshotMeta): Promise<void> {
     const base = this.#base;
     const snapshot = this.#snapshot;
-    if (base !== undefined && snapshot !== undefined && base.configuration.members.length === 0) {
+    if (base !== undefined && this.#lastIndex !== base.lastIncludedIndex) throw invalidArgument("found", "the log holds entries already");
+    if (base !== undefined && snapshot !== undefined) {
       const { lastIncludedIndex: index, lastIncludedTerm: term } = base;
-      if (index !== meta.lastIncludedIndex || term !== meta.lastIncludedTerm || this.#lastIndex !== index)
+      if (index !== meta.lastIncludedIndex || term !== meta.lastIncludedTerm)
         throw invalidArgument("found", `the log holds a snapshot of entry ${index}, and is to begin with it`);
       await this.#name({ meta, file: snapshot.file, resetLog: true });
       this.#snapshot = { ...snapshot, meta };
       return;
     }
-    if (base !== undefined) throw invalidArgument("found", "the log has a base already");
+    if (this.#store !== undefined) throw invalidArgument("found", "the log holds a state already");
     const done = this.#request({ kind: "found", meta });
     this.#begin(meta);
     await done;
@@ -447,6 +462,9 @@ class PortStorage implements Storage {
     if (reply.gauges !== undefined) {
       const { full } = this.#gauges;
       this.#gauges = reply.gauges;
+      const { syncs, syncMs, commits, commitMs } = reply.gauges.times;
+      this.times.sync.tell(syncs, syncMs);
+      this.times.commit.tell(commits, commitMs);
       if (full !== reply.gauges.full) this.#onFullChange();
       if (this.#resets === 0 && reply.gauges.firstIndex > this.#firstIndex) {
         this.#firstIndex = reply.gauges.firstIndex;
@@ -541,15 +559,18 @@ class PortStore implements StateStore {
     await this.#storage.name(this, resetLog);
   }
 
-  read(range: { readonly start: Uint8Array; readonly end: Uint8Array }): () => Promise<Uint8Array | undefined> {
+  read(range: { readonly start: Uint8Array; readonly end: Uint8Array }): (done?: Uint8Array) => Promise<Uint8Array | undefined> {
     const { file } = this;
     let reading: number | undefined;
     let ahead: Promise<Uint8Array | undefined> | undefined;
-    const page = async (): Promise<Uint8Array | undefined> =>
-      (await this.#storage.request({ kind: "readStore", store: file, reading: reading!, bytesMax: SNAPSHOT_SLICE_BYTES })) as
-        | Uint8Array
-        | undefined;
-    return async () => {
+    let into: Uint8Array | undefined;
+    const page = async (): Promise<Uint8Array | undefined> => {
+      const request = { kind: "readStore", store: file, reading: reading!, bytesMax: SNAPSHOT_SLICE_BYTES, into } as const;
+      into = undefined;
+      return (await this.#storage.request(request)) as Uint8Array | undefined;
+    };
+    return async (done) => {
+      into = done ?? into;
       reading ??= (await this.#storage.request({ kind: "beginReading", store: file, ...range })) as number;
       const next = ahead ?? page();
       // The disk reads the one behind it while the caller is busy with this.

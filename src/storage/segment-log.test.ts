@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Entry } from "../core/raft/entry.ts";
 import { entry, meta, newSim, openSim, plain, readAll } from "./test/fixture.ts";
 
 test("a segment is full before the next begins, and a spare of zeros lies ready", async () => {
@@ -68,6 +69,33 @@ test("recovery hands over as many of the last entries as asked for, and all conf
   assert.deepEqual(plain(await readAll(reopened)), plain(entries));
 });
 
+test("the last entry is handed over though it is larger than what was asked for", async () => {
+  const fileSystem = newSim();
+  const { storage } = await openSim(fileSystem);
+  await storage.found(meta());
+  const entries = [entry(1, 1, 100), entry(2, 1, 3000), entry(3, 1, 5000)];
+  for (const one of entries) await storage.append({ vote: undefined, entries: [one] });
+  fileSystem.crash();
+  const { storage: reopened } = await openSim(fileSystem, { tailBytesMax: 1000 });
+  assert.deepEqual(plain(reopened.recovered.log!.tail), plain(entries.slice(2)));
+});
+
+test("a group is read from the disk once, though it is asked for in many slices", async () => {
+  const fileSystem = newSim();
+  const { storage } = await openSim(fileSystem, { background: false });
+  await storage.found(meta());
+  const entries = Array.from({ length: 20 }, (_, at) => entry(at + 1, 1, 200));
+  await storage.append({ vote: undefined, entries });
+  const [path] = fileSystem.paths().filter((name) => name.endsWith(".log"));
+  const found: Entry[] = [];
+  while (found.length < entries.length) {
+    found.push(...(await storage.read({ from: found.length + 1, through: 20, bytesMax: 500 })));
+    // To read it again would be to find it rotten.
+    if (found.length < 4) fileSystem.flipBit(path!, 3000, 1);
+  }
+  assert.deepEqual(plain(found), plain(entries));
+});
+
 test("restarting again and again keeps one copy of the log", async () => {
   const fileSystem = newSim();
   let { storage } = await openSim(fileSystem, { background: false });
@@ -91,4 +119,26 @@ test("more than can wait for the disk is refused at once, and nothing of it is w
   await Promise.all(outcomes.slice(0, 4));
   assert.equal(storage.lastIndex, 4);
   await storage.append({ vote: undefined, entries: [entry(5, 1)] });
+});
+
+test("a segment that is discarded becomes a spare as it is, and what it held is never read for what the next one holds", async () => {
+  const fileSystem = newSim();
+  let { storage } = await openSim(fileSystem, { segmentBytes: 8192 });
+  await storage.found(meta());
+  let index = 0;
+  for (let round = 1; round <= 4; round++) {
+    for (let at = 0; at < 60; at++) await storage.append({ vote: undefined, entries: [entry(++index, round, 400)] });
+    const snapshot = await storage.createSnapshot(meta(index - 10, round));
+    await snapshot.write(new Uint8Array(10));
+    await snapshot.commit({ resetLog: false });
+    await storage.discard(index - 10);
+    assert.equal(fileSystem.contents("/data/spare-next").byteLength, 8192, `round ${round}`);
+    // What lies behind the last group of the segment in use is now, as often as not, a valid group of an older one.
+    fileSystem.crash();
+    ({ storage } = await openSim(fileSystem, { segmentBytes: 8192 }));
+    assert.equal(fileSystem.exists("/data/spare-next"), false);
+    assert.equal(storage.lastIndex, index, `round ${round}`);
+  }
+  const kept = await readAll(storage);
+  assert.deepEqual(plain(kept), plain(kept.map((one) => entry(one.index, one.term, 400))));
 });

@@ -7,28 +7,29 @@
  * A full disk is no failure at first. Zeros are written ahead, and a spare segment of them is always kept, so that the log has room when
  * nothing else has: it is `full` from the first ENOSPC on, the group that met it is written anew into the spare, and more may follow
  * while `reserveBytes` last. Whoever writes decides what is worth them. makeRoom() tries for a new spare, and with it the log is no longer
- * full. A group that the spare has no room for either ends the log as any failure does.
+ * full. A group that the spare has no room for either ends the log as any failure does. giveRoom() lets go of a quarter of that room, once in such a
+ * time, for whoever can make much more of it.
  */
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import { assert } from "../errors.ts";
 import type { FileHandle } from "../host/file-system.ts";
 import { GroupIndex } from "./group-index.ts";
+import { GroupReader } from "./group-reader.ts";
 import {
   GROUP_HEADER_BYTES,
   RECORD_BASE,
   RECORD_ENTRY,
   RECORD_HEADER_BYTES,
+  SECTOR_BYTES,
   jsonGroup,
-  readGroupHeader,
   roundUpToSector,
   sealGroup,
-  verifyGroup,
 } from "./log-format.ts";
 import { LogState } from "./log-state.ts";
 import type { LogBase, SegmentHead } from "./log-state.ts";
 import { createSegment } from "./segment-creation.ts";
 import type { SegmentLogOptions } from "./segment-creation.ts";
-import { describe, noteFirstIndex } from "./segment.ts";
+import { noteFirstIndex } from "./segment.ts";
 import type { Segment } from "./segment.ts";
 import { corrupt, isNoSpace } from "./storage-failure.ts";
 
@@ -42,23 +43,36 @@ export const SPARE_BYTES_MIN: number = 8 * 1024 * 1024;
 const ZERO_AHEAD_BYTES = 2 * 1024 * 1024;
 const ZERO_AHEAD_URGENT_BYTES = 512 * 1024;
 const ZEROS = new Uint8Array(SLICE_BYTES);
+/** Of the room that the log has left on a full disk. */
+const KEPT_SHARE = 0.75;
 
 /** The next segment, filled with zeros while the one in use fills up; and the room that is left on a full disk. */
 export const SPARE_NAME = "spare";
+/** A segment that was discarded while the spare was whole: the spare after it. Zeros need not be written where a file has its room already. */
+export const SPARE_NEXT_NAME = "spare-next";
 
 export class SegmentLog {
   readonly #options: SegmentLogOptions;
   #state: LogState;
   readonly #index: GroupIndex;
   readonly #segments: Segment[];
+  readonly #groups: GroupReader;
+  /** Entries that are read are put together here. */
+  #slice = new Uint8Array(0);
   #groupNumber: number;
   /** Where the file of the last segment is already written, with groups or zeros. */
   #zeroedTo: number;
   #spareBytes: number;
   #spareFile: FileHandle | undefined;
+  #hasNextSpare = false;
   /** The disk has no room: no zeros are written unasked, the log itself goes on while it can. */
   #full: boolean;
+  /** It has given room since it was found full. */
+  #hasGiven = false;
   syncMs = 0;
+  /** How many syncs of groups there were, and what they took together. */
+  syncs = 0;
+  syncTotalMs = 0;
 
   /** What recovery found, or begin() made; the last segment is open for writing. */
   constructor(
@@ -73,6 +87,7 @@ export class SegmentLog {
     },
   ) {
     this.#options = options;
+    this.#groups = new GroupReader(options.fileSystem);
     this.#state = found.state;
     this.#index = found.index;
     this.#segments = found.segments;
@@ -104,6 +119,12 @@ export class SegmentLog {
     return this.#segments[this.#segments.length - 1]!;
   }
 
+  /** It holds nothing but a founding. */
+  get isFresh(): boolean {
+    const { base, lastIndex, vote } = this.#state;
+    return base.file === null && lastIndex === base.meta.lastIncludedIndex && vote.votedFor === undefined && vote.term === 0;
+  }
+
   /** The disk had no room for more, and none was found since. */
   get full(): boolean {
     return this.#full;
@@ -112,14 +133,18 @@ export class SegmentLog {
   /** What the log can still write where the disk has no room: the rest of the segment in use, and the spare. */
   get reserveBytes(): number {
     const { fileBytes, usedBytes } = this.#current;
-    return Math.max(0, fileBytes - usedBytes) + this.#spareBytes;
+    return Math.max(0, fileBytes - usedBytes) + this.#spareBytes + this.#nextSpareBytes;
   }
 
   /** Of all files of the log. */
   get diskBytes(): number {
-    let bytes = this.#spareBytes;
+    let bytes = this.#spareBytes + this.#nextSpareBytes;
     for (const segment of this.#segments) bytes += segment.fileBytes;
     return bytes;
+  }
+
+  get #nextSpareBytes(): number {
+    return this.#hasNextSpare ? this.#options.segmentBytes : 0;
   }
 
   /** Of the groups from the one that holds the first entry behind the base to the end. */
@@ -181,33 +206,30 @@ export class SegmentLog {
 
   /** Entries as they were encoded, one behind the other; at least one. The caller has checked that the range is in the log. */
   read(range: { readonly from: number; readonly through: number; readonly bytesMax: number }): Uint8Array {
-    const pieces: Uint8Array[] = [];
+    const limit = Math.min(range.bytesMax, SLICE_BYTES);
+    if (this.#slice.byteLength === 0) this.#slice = new Uint8Array(SLICE_BYTES);
+    const slice = this.#slice;
     let bytes = 0;
     let next = range.from;
-    const limit = Math.min(range.bytesMax, SLICE_BYTES);
     for (let item = this.#index.find(range.from); item >= 0 && item < this.#index.count; item++) {
       // What a later group has replaced is not read from an earlier one.
       const through = item + 1 < this.#index.count ? Math.min(range.through, this.#index.firstIndexOf(item + 1) - 1) : range.through;
-      const group = this.#readGroup(item);
-      const records = lastRun(group, { from: next, through });
-      for (const record of records) {
-        if (pieces.length > 0 && bytes + record.byteLength > limit) return concatenate(pieces, bytes);
-        pieces.push(record);
+      const location = this.#index.locationOf(item);
+      const segment = this.#segmentOf(location.segment);
+      const group = this.#groups.read(segment, location.offset);
+      for (const record of lastRun(group, { from: next, through })) {
+        if (bytes + record.byteLength > limit) return bytes === 0 ? record.slice() : slice.slice(0, bytes);
+        slice.set(record, bytes);
         bytes += record.byteLength;
         next++;
       }
       if (next > range.through) break;
-      const location = this.#index.locationOf(item);
       if (next <= through) {
-        throw corrupt({
-          path: this.#segmentOf(location.segment).path,
-          offset: location.offset,
-          expected: `entry ${next}`,
-          found: "a group without it",
-        });
+        const { offset } = location;
+        throw corrupt({ path: segment.path, offset, expected: `entry ${next}`, found: "a group without it" });
       }
     }
-    return concatenate(pieces, bytes);
+    return slice.slice(0, bytes);
   }
 
   /** Removes the oldest segments whose entries all lie at or below `through` and at or below the base. */
@@ -236,9 +258,50 @@ export class SegmentLog {
   makeRoom(): boolean {
     if (!this.#full) return false;
     this.#full = false;
-    if (!this.#zero(false)) return false;
+    if (!this.#zero(false)) {
+      if (!this.#full) this.#hasGiven = false;
+      return false;
+    }
     this.#full = true;
     return true;
+  }
+
+  /**
+   * On a full disk: gives back to it a quarter of what the log has left, for the store to be written in, and begins a new segment, so that those before
+   * it can go once what is in them is stored. The second time and later only the segment is new.
+   */
+  giveRoom(): void {
+    if (!this.#full) return;
+    const { usedBytes, headBytes } = this.#current;
+    try {
+      if (!this.#hasGiven) this.#give();
+    } catch (error) {
+      // Where even that takes room there is none to be given.
+      if (!isNoSpace(error)) throw error;
+    }
+    this.#hasGiven = true;
+    // Without a spare the segment in use was it: those before it may go already.
+    if (this.#spareBytes > 0 && usedBytes > headBytes) this.#roll(this.#nextHead());
+  }
+
+  #give(): void {
+    const { directory, fileSystem } = this.#options;
+    const current = this.#current;
+    if (this.#spareBytes > 0) {
+      const bytes = wholeSectors(this.#spareBytes * KEPT_SHARE);
+      if (bytes < SEGMENT_BYTES_MIN) return;
+      this.#spareFile ??= fileSystem.open(`${directory}/${SPARE_NAME}`, "write");
+      this.#spareFile.truncate(bytes);
+      this.#spareBytes = bytes;
+      this.#spareFile.dataSync();
+      return;
+    }
+    const end = current.usedBytes + wholeSectors((this.#zeroedTo - current.usedBytes) * KEPT_SHARE);
+    if (end >= this.#zeroedTo || current.fileBytes > this.#zeroedTo) return;
+    current.file!.truncate(end);
+    current.fileBytes = end;
+    this.#zeroedTo = end;
+    current.file!.dataSync();
   }
 
   #zero(onlyUrgent: boolean): boolean {
@@ -325,6 +388,8 @@ export class SegmentLog {
     const began = this.#options.now();
     file.dataSync();
     this.syncMs = this.#options.now() - began;
+    this.syncs++;
+    this.syncTotalMs += this.syncMs;
     this.#groupNumber = number;
     current.usedBytes = offset + roundUpToSector(bytes);
     current.fileBytes = Math.max(current.fileBytes, position);
@@ -365,7 +430,7 @@ export class SegmentLog {
 
   /** Of the spare where that is whole, or where there is no room for another. */
   #createSegment(head: SegmentHead, groupNumber: number): Segment {
-    const { segmentBytes, directory } = this.#options;
+    const { segmentBytes, directory, fileSystem } = this.#options;
     if (this.#spareBytes < segmentBytes && !(this.#full && this.#spareBytes > 0)) {
       try {
         return createSegment(this.#options, { head, groupNumber, from: undefined });
@@ -376,15 +441,21 @@ export class SegmentLog {
     }
     this.#closeSpare();
     const segment = createSegment(this.#options, { head, groupNumber, from: `${directory}/${SPARE_NAME}` });
-    this.#spareBytes = 0;
+    this.#spareBytes = this.#nextSpareBytes;
+    if (this.#hasNextSpare) fileSystem.rename(`${directory}/${SPARE_NEXT_NAME}`, `${directory}/${SPARE_NAME}`);
+    this.#hasNextSpare = false;
     return segment;
   }
 
   #removeSegments(count: number): void {
-    const { fileSystem, directory } = this.#options;
+    const { fileSystem, directory, segmentBytes } = this.#options;
     for (const segment of this.#segments.splice(0, count)) {
       segment.file?.close();
-      fileSystem.remove(segment.path);
+      // A full disk wants the room back.
+      if (!this.#full && !this.#hasNextSpare && segment.fileBytes === segmentBytes) {
+        fileSystem.rename(segment.path, `${directory}/${SPARE_NEXT_NAME}`);
+        this.#hasNextSpare = true;
+      } else fileSystem.remove(segment.path);
       // One at a time and the oldest first: a crash leaves no hole between those that remain.
       fileSystem.syncDirectory(directory);
     }
@@ -394,27 +465,6 @@ export class SegmentLog {
     const segment = this.#segments.find((candidate) => candidate.number === number);
     assert(segment !== undefined, "the index names segments that are there");
     return segment;
-  }
-
-  #readGroup(item: number): Uint8Array {
-    const location = this.#index.locationOf(item);
-    const segment = this.#segmentOf(location.segment);
-    const file = segment.file ?? this.#options.fileSystem.open(segment.path, "read");
-    try {
-      const start = new Uint8Array(GROUP_HEADER_BYTES);
-      file.read(start, location.offset);
-      const header = readGroupHeader(start);
-      const bad = (): Error =>
-        corrupt({ path: segment.path, offset: location.offset, expected: "the group written here", found: describe(start) });
-      const length = GROUP_HEADER_BYTES + (header?.recordBytes ?? 0);
-      if (header === undefined || location.offset + length > segment.usedBytes) throw bad();
-      const group = new Uint8Array(length);
-      file.read(group, location.offset);
-      if (!verifyGroup({ segment: segment.number, nonce: segment.nonce, offset: location.offset }, group)) throw bad();
-      return group;
-    } finally {
-      if (segment.file === undefined) file.close();
-    }
   }
 }
 
@@ -436,19 +486,13 @@ function lastRun(group: Uint8Array, range: { readonly from: number; readonly thr
   return found;
 }
 
+function wholeSectors(bytes: number): number {
+  return Math.floor(bytes / SECTOR_BYTES) * SECTOR_BYTES;
+}
+
 function writeZeros(file: FileHandle, position: number, bytes: number): void {
   file.write(ZEROS.subarray(0, bytes), position);
   file.dataSync();
-}
-
-function concatenate(pieces: readonly Uint8Array[], bytes: number): Uint8Array {
-  const all = new Uint8Array(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.byteLength;
-  }
-  return all;
 }
 
 /** The base of a member that was founded, and has no snapshot yet. */

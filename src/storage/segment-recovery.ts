@@ -21,8 +21,8 @@ import { LogState } from "./log-state.ts";
 import type { RecordObserver, SegmentHead } from "./log-state.ts";
 import { createSegment, segmentHeadBytes } from "./segment-creation.ts";
 import type { SegmentLogOptions } from "./segment-creation.ts";
-import { SLICE_BYTES, SPARE_NAME, SegmentLog } from "./segment-log.ts";
-import { SegmentReader, describe, groupNumberText, noteFirstIndex, segmentNumber, segmentPath } from "./segment.ts";
+import { SLICE_BYTES, SPARE_NAME, SPARE_NEXT_NAME, SegmentLog } from "./segment-log.ts";
+import { ReadWindow, SegmentReader, describe, groupNumberText, noteFirstIndex, segmentNumber, segmentPath } from "./segment.ts";
 import type { Segment } from "./segment.ts";
 import { corrupt, isNoSpace } from "./storage-failure.ts";
 
@@ -31,8 +31,8 @@ export interface LogRecovery {
   readonly log: SegmentLog | undefined;
   /** Of the spare segment, finished or not. */
   readonly spareBytes: number;
-  /** The last entries, contiguous up to the last one. */
-  readonly tail: readonly Entry[];
+  /** The first of the last entries that are asked for; the last one is always among them, if there is any behind the base. */
+  readonly tailFrom: number;
   /** All configuration entries above the base. */
   readonly configurationEntries: readonly Entry[];
 }
@@ -58,7 +58,7 @@ export function recoverLog(
     const number = segmentNumber(name);
     if (number !== undefined) numbers.push(number);
   }
-  if (numbers.length === 0) return { log: undefined, spareBytes, tail: [], configurationEntries: [] };
+  if (numbers.length === 0) return { log: undefined, spareBytes, tailFrom: 0, configurationEntries: [] };
 
   const { chain, superseded } = findChain(options, numbers);
   const last = chain[chain.length - 1]!;
@@ -69,6 +69,7 @@ export function recoverLog(
   const index = new GroupIndex();
   const segments: Segment[] = [];
   const entries = new EntryCollector(wanted.tailBytesMax);
+  const window = new ReadWindow();
   const total = chain.reduce((sum, link) => sum + link.fileBytes, 0);
   let done = 0;
   let groupNumber = chain[0]!.groupNumber - 1;
@@ -90,7 +91,7 @@ export function recoverLog(
     };
     segments.push(segment);
     groupNumber = link.groupNumber;
-    const reader = new SegmentReader(fileSystem, segment.path, link.number);
+    const reader = new SegmentReader(fileSystem, segment.path, link.number, window);
     try {
       reader.head();
       // A group that found no room was written anew behind the next head, which bears its number; what lies here of it counts for nothing.
@@ -98,8 +99,7 @@ export function recoverLog(
         const offset = segment.usedBytes;
         const group = reader.group(offset);
         if (group === undefined || group.header.kind !== "data" || group.header.number !== groupNumber + 1) break;
-        // The reader's window is written over, and entries are views of what is folded.
-        const bytes = group.bytes.slice();
+        const { bytes } = group;
         const { firstIndex } = state;
         const first = state.fold(bytes, GROUP_HEADER_BYTES, entries);
         if (state.firstIndex !== firstIndex) index.clear();
@@ -140,7 +140,7 @@ export function recoverLog(
       head: newHead,
       groupNumber: last.groupNumber,
       from,
-      fill: (file, place) => copyGroups(options, { old, file, place }),
+      fill: (file, place) => copyGroups(options, { old, file, place, window }),
     });
   let rewritten: Segment;
   let full = false;
@@ -161,7 +161,7 @@ export function recoverLog(
   return {
     log: new SegmentLog(options, { state, index, segments, groupNumber, spareBytes, full }),
     spareBytes,
-    tail: entries.tail.filter((entry) => entry.index >= state.firstIndex),
+    tailFrom: Math.max(entries.tailFrom, state.firstIndex),
     configurationEntries: entries.configurations.filter((entry) => entry.index > state.base.meta.lastIncludedIndex),
   };
 }
@@ -170,6 +170,8 @@ export function recoverLog(
 function keptSpareBytes(options: SegmentLogOptions): number {
   const { fileSystem, directory, segmentBytes } = options;
   const path = `${directory}/${SPARE_NAME}`;
+  // One is enough to begin with.
+  fileSystem.remove(`${directory}/${SPARE_NEXT_NAME}`);
   if (!fileSystem.exists(path)) return 0;
   const file = fileSystem.open(path, "read");
   const bytes = file.size();
@@ -232,10 +234,10 @@ function checkHead(
 /** Copies the groups behind the head of `old` to their new place, sealed anew for it. Answers where they end. */
 function copyGroups(
   options: SegmentLogOptions,
-  copy: { readonly old: Segment; readonly file: FileHandle; readonly place: GroupPlace },
+  copy: { readonly old: Segment; readonly file: FileHandle; readonly place: GroupPlace; readonly window: ReadWindow },
 ): number {
-  const { old, file, place } = copy;
-  const reader = new SegmentReader(options.fileSystem, old.path, old.number);
+  const { old, file, place, window } = copy;
+  const reader = new SegmentReader(options.fileSystem, old.path, old.number, window);
   let position = place.offset;
   let staged = new Uint8Array(SLICE_BYTES);
   let stagedBytes = 0;
@@ -268,21 +270,24 @@ function copyGroups(
   return position;
 }
 
-/** Keeps the last entries within a bound of bytes, and every configuration entry that was not replaced. */
+/** Finds where the last entries begin that fit a bound of bytes, and keeps every configuration entry that was not replaced. */
 class EntryCollector implements RecordObserver {
   readonly configurations: Entry[] = [];
   malformed = false;
   readonly #bytesMax: number;
-  #entries: Entry[] = [];
+  /** Of the last entries, from #start on, the last one of all at the end: their bytes. */
+  #sizes: number[] = [];
   #start = 0;
   #bytes = 0;
+  #lastIndex = 0;
 
   constructor(bytesMax: number) {
     this.#bytesMax = bytesMax;
   }
 
-  get tail(): readonly Entry[] {
-    return this.#entries.slice(this.#start);
+  /** Behind the last entry where there was none. */
+  get tailFrom(): number {
+    return this.#lastIndex + 1 - (this.#sizes.length - this.#start);
   }
 
   onEntry(record: { readonly index: number; readonly bytes: Uint8Array; readonly offset: number; readonly end: number }): void {
@@ -291,17 +296,21 @@ class EntryCollector implements RecordObserver {
       this.malformed = true;
       return;
     }
-    while (this.#entries.length > this.#start && this.#entries[this.#entries.length - 1]!.index >= entry.index) {
-      this.#bytes -= this.#entries.pop()!.record.byteLength;
+    while (this.#sizes.length > this.#start && this.#lastIndex >= entry.index) {
+      this.#bytes -= this.#sizes.pop()!;
+      this.#lastIndex--;
     }
     while (this.configurations.length > 0 && this.configurations[this.configurations.length - 1]!.index >= entry.index)
       this.configurations.pop();
+    // A copy, since the bytes are those of a window that is read on in.
     if (entry.kind === "configuration") this.configurations.push({ ...entry, record: entry.record.slice() });
-    this.#entries.push(entry);
+    this.#lastIndex = entry.index;
+    this.#sizes.push(entry.record.byteLength);
     this.#bytes += entry.record.byteLength;
-    while (this.#bytes > this.#bytesMax) this.#bytes -= this.#entries[this.#start++]!.record.byteLength;
-    if (this.#start > 4096 && this.#start * 2 > this.#entries.length) {
-      this.#entries = this.#entries.slice(this.#start);
+    // Raft needs the last one, however large.
+    while (this.#bytes > this.#bytesMax && this.#sizes.length - this.#start > 1) this.#bytes -= this.#sizes[this.#start++]!;
+    if (this.#start > 4096 && this.#start * 2 > this.#sizes.length) {
+      this.#sizes = this.#sizes.slice(this.#start);
       this.#start = 0;
     }
   }

@@ -54,6 +54,13 @@ export function groupNumberText(number: number): string {
 
 const WINDOW_BYTES = 1024 * 1024;
 
+/** The memory that segments are read through; readers that take turns may share one. */
+export class ReadWindow {
+  buffer: Uint8Array = new Uint8Array(0);
+  /** Who filled it. */
+  owner: SegmentReader | undefined;
+}
+
 /** Reads a segment from front to back through a window, so that small groups do not cost a file call each. */
 export class SegmentReader {
   readonly path: string;
@@ -61,14 +68,15 @@ export class SegmentReader {
   readonly fileBytes: number;
   nonce = 0;
   readonly #file: FileHandle;
-  /** Used again for each window: reading a file leaves no garbage of its size. */
-  #buffer = new Uint8Array(0);
-  #window = this.#buffer;
+  /** Used again for each part of the file: reading it leaves no garbage of its size. */
+  readonly #memory: ReadWindow;
+  #window: Uint8Array = new Uint8Array(0);
   #windowFrom = 0;
 
-  constructor(fileSystem: FileSystem, path: string, number: number) {
+  constructor(fileSystem: FileSystem, path: string, number: number, window: ReadWindow = new ReadWindow()) {
     this.path = path;
     this.number = number;
+    this.#memory = window;
     this.#file = fileSystem.open(path, "read");
     this.fileBytes = this.#file.size();
   }
@@ -77,13 +85,16 @@ export class SegmentReader {
     this.#file.close();
   }
 
-  /** A view that lasts until the next call; shorter at the end of the file. */
+  /** A view that lasts until the next call to a reader of its window; shorter at the end of the file. */
   view(offset: number, bytes: number): Uint8Array {
     const length = Math.max(0, Math.min(bytes, this.fileBytes - offset));
-    if (offset < this.#windowFrom || offset + length > this.#windowFrom + this.#window.byteLength) {
+    const memory = this.#memory;
+    const isOutside = offset < this.#windowFrom || offset + length > this.#windowFrom + this.#window.byteLength;
+    if (isOutside || memory.owner !== this) {
       const size = Math.min(Math.max(length, WINDOW_BYTES), this.fileBytes - offset);
-      if (size > this.#buffer.byteLength) this.#buffer = new Uint8Array(size);
-      const window = this.#buffer.subarray(0, Math.max(0, size));
+      if (size > memory.buffer.byteLength) memory.buffer = new Uint8Array(size);
+      memory.owner = this;
+      const window = memory.buffer.subarray(0, Math.max(0, size));
       const got = window.byteLength === 0 ? 0 : this.#file.read(window, offset);
       this.#window = window.subarray(0, got);
       this.#windowFrom = offset;

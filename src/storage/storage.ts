@@ -6,6 +6,7 @@ import type { Entry } from "../core/raft/entry.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import type { RecoveredLog, Vote } from "../core/raft/ready.ts";
 import type { EngineError } from "../errors.ts";
+import type { CallTimes } from "./call-times.ts";
 
 /** One write of the log. All of it becomes durable together. */
 export interface LogWrite {
@@ -64,13 +65,16 @@ export interface StateStore {
   readonly header: StoreHeader | undefined;
   /**
    * Writes one part of a batch (records/store-format.ts); with `header` the last one, which holds then as a whole, and says what the store
-   * holds now. The part is handed over. Never ahead of the log: what a batch holds must be synced there.
+   * holds now. The part is the store's until it has answered. Never ahead of the log: what a batch holds must be synced there.
    */
   write(part: Uint8Array, batch: { readonly last: boolean; readonly header?: StoreHeader }): Promise<void>;
   /** Every batch so far is on disk, and then the log's record that names the store and what it holds: recovery starts from it. */
   name(options: { readonly resetLog: boolean }): Promise<void>;
-  /** Pages of records from `start` up to, not including, `end`, in their order, as they were at the first; undefined at the end. */
-  read(range: { readonly start: Uint8Array; readonly end: Uint8Array }): () => Promise<Uint8Array | undefined>;
+  /**
+   * Pages of records from `start` up to, not including, `end`, in their order, as they were at the first; undefined at the end. `done`: a page
+   * of before, to be filled again: nothing of it is used any more.
+   */
+  read(range: { readonly start: Uint8Array; readonly end: Uint8Array }): (done?: Uint8Array) => Promise<Uint8Array | undefined>;
   /** Removes a store that was never named. After name() it does nothing. */
   abandon(): Promise<void>;
 }
@@ -92,8 +96,8 @@ export interface Storage extends LogStore {
   /** An empty one, to take the place of what the log names now. */
   createStore(): Promise<StateStore>;
   /**
-   * Begins the log of a new member, with an empty state as of meta.lastIncludedIndex. Durable when it resolves. A log that holds nothing but a snapshot whose description
-   * names no members is begun anew with this description of it.
+   * Begins the log of a new member, with an empty state as of meta.lastIncludedIndex. Durable when it resolves. A log that holds no entry and no vote is begun anew,
+   * with the snapshot that it begins with, if it does; that must be of meta.lastIncludedIndex.
    */
   found(meta: SnapshotMeta): Promise<void>;
   /** Replaced as a whole, durable when it resolves. */
@@ -101,6 +105,8 @@ export interface Storage extends LogStore {
   /** Bytes of the log behind the newest snapshot: what decides when to make the next. */
   readonly logBytes: number;
   readonly diskBytes: number;
+  /** How long syncs of the log, and batches for the store, took since it was opened; undefined where there is no disk. */
+  readonly times?: { readonly sync: CallTimes; readonly commit: CallTimes };
   /** How long the last fdatasync took, in milliseconds. */
   readonly syncMs: number;
   /**
@@ -113,6 +119,11 @@ export interface Storage extends LogStore {
   onFullChange(listener: () => void): void;
   /** On a full disk: tries for a slice of room, and answers whether more is to be tried for at once. The last slice ends `full`. */
   makeRoom(): Promise<boolean>;
+  /**
+   * On a full disk: a quarter of `reserveBytes` becomes room for a batch of the store, once until `full` ends, and what is in the log now goes with
+   * discard() once the store has it. Better not followed by makeRoom() before.
+   */
+  giveRoom(): Promise<void>;
   /** Settles once, if a file call failed or a file proved corrupt: DISK_FAILED, NO_SPACE or CORRUPT. Every later call rejects with the same. */
   readonly failed: Promise<EngineError>;
 }

@@ -30,13 +30,19 @@ export type StoreRequestBody =
   | { readonly kind: "openStore"; readonly store: string }
   /** An empty one. Answered with its name. */
   | { readonly kind: "createStore" }
-  /** One part of a batch. The bytes are the disk's from then on. One that is neither the first nor follows another is refused. */
+  /** One part of a batch. The bytes are the disk's until it has answered. One that is neither the first nor follows another is refused. */
   | { readonly kind: "writeStore"; readonly store: string; readonly part: Uint8Array; readonly first: boolean; readonly last: boolean }
   | { readonly kind: "syncStore"; readonly store: string }
   /** Answered with a number for readStore. */
   | { readonly kind: "beginReading"; readonly store: string; readonly start: Uint8Array; readonly end: Uint8Array }
-  /** Answered with a page of records, or with nothing at the end. */
-  | { readonly kind: "readStore"; readonly store: string; readonly reading: number; readonly bytesMax: number }
+  /** Answered with a page of records, or with nothing at the end. `into`: memory for it, the disk's from then on. */
+  | {
+      readonly kind: "readStore";
+      readonly store: string;
+      readonly reading: number;
+      readonly bytesMax: number;
+      readonly into?: Uint8Array | undefined;
+    }
   | { readonly kind: "removeStore"; readonly store: string };
 
 export type StoreValue = Uint8Array | string | number | undefined;
@@ -50,9 +56,10 @@ interface OpenStore {
   sync(): void | Promise<void>;
   get(key: Uint8Array): Uint8Array | undefined | Promise<Uint8Array | undefined>;
   beginReading(range: { readonly start: Uint8Array; readonly end: Uint8Array }): number;
-  read(reading: number, bytesMax: number): Uint8Array | undefined | Promise<Uint8Array | undefined>;
+  read(reading: number, bytesMax: number, into?: Uint8Array): Uint8Array | undefined | Promise<Uint8Array | undefined>;
   readonly usedBytes: number;
   background(onlyUrgent: boolean): boolean;
+  squeeze(): void;
   close(): void | Promise<void>;
   leave(): void | Promise<void>;
 }
@@ -107,7 +114,7 @@ export class DiskStores {
       case "beginReading":
         return this.#store(request.store).beginReading(request);
       case "readStore":
-        return this.#store(request.store).read(request.reading, request.bytesMax);
+        return this.#store(request.store).read(request.reading, request.bytesMax, request.into);
       case "removeStore":
         return this.#remove(request.store);
     }
@@ -117,6 +124,11 @@ export class DiskStores {
   background(onlyUrgent: boolean): boolean {
     for (const store of this.#open.values()) if (store.background(onlyUrgent)) return true;
     return false;
+  }
+
+  /** The disk is full: what the stores can do without goes, however little that is. */
+  squeeze(): void {
+    for (const store of this.#open.values()) store.squeeze();
   }
 
   /** Closes what is open; `clean` false: after a failure, when nothing is to be written any more. */
@@ -242,16 +254,24 @@ class OwnStore implements OpenStore {
     return reading;
   }
 
-  read(reading: number, bytesMax: number): Uint8Array | undefined {
-    const page = this.#readings.get(reading)?.read(bytesMax);
+  read(reading: number, bytesMax: number, into?: Uint8Array): Uint8Array | undefined {
+    const page = this.#readings.get(reading)?.read(bytesMax, into);
     if (page === undefined) this.#readings.delete(reading);
     return page;
   }
 
   background(onlyUrgent: boolean): boolean {
-    if (this.#isStarved) return false;
+    return !this.#isStarved && this.#starving(() => this.#store.background(onlyUrgent));
+  }
+
+  squeeze(): void {
+    this.#isStarved = false;
+    this.#starving(() => this.#store.squeeze());
+  }
+
+  #starving(run: () => boolean): boolean {
     try {
-      return this.#store.background(onlyUrgent);
+      return run();
     } catch (error) {
       if (!(isNoSpace(error) && error.operation !== "dataSync")) throw error;
       this.#isStarved = true;
@@ -330,11 +350,15 @@ class ForeignStore implements OpenStore {
     }
     const writer = new PartWriter();
     for (const [key, value] of next.value) writer.put(key, value);
-    return writer.take();
+    return writer.take().slice(); // Handed over to another thread.
   }
 
   background(): boolean {
     return false;
+  }
+
+  squeeze(): void {
+    // How a store of a user's own gives back room is its own affair.
   }
 
   close(): Promise<void> {

@@ -103,14 +103,14 @@ interface OtherEntry {
 /** A key as the index reads it; `tag` is -1 for one of any other form. One object, used again for each key. */
 const parsed = { tag: -1, high: 0, low: 0 };
 
-function parse(key: Uint8Array): void {
+function parse(bytes: Uint8Array, at: number, length: number): void {
   parsed.tag = -1;
-  if (key.length !== NUMBER_KEY_BYTES) return;
-  const upper = ((key[1]! << 24) | (key[2]! << 16) | (key[3]! << 8) | key[4]!) >>> 0;
+  if (length !== NUMBER_KEY_BYTES) return;
+  const upper = ((bytes[at + 1]! << 24) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 8) | bytes[at + 4]!) >>> 0;
   if (upper > 0x1fffff) return;
-  parsed.tag = key[0]!;
-  parsed.high = upper * 4294967296 + (((key[5]! << 24) | (key[6]! << 16) | (key[7]! << 8) | key[8]!) >>> 0);
-  parsed.low = ((key[9]! << 24) | (key[10]! << 16) | (key[11]! << 8) | key[12]!) >>> 0;
+  parsed.tag = bytes[at]!;
+  parsed.high = upper * 4294967296 + (((bytes[at + 5]! << 24) | (bytes[at + 6]! << 16) | (bytes[at + 7]! << 8) | bytes[at + 8]!) >>> 0);
+  parsed.low = ((bytes[at + 9]! << 24) | (bytes[at + 10]! << 16) | (bytes[at + 11]! << 8) | bytes[at + 12]!) >>> 0;
 }
 
 /** The key that sorts by tag, then `high`, then `low`: the form that costs the index least. */
@@ -150,11 +150,11 @@ export function writeNumberKey(
 
 /** The numbers of a key that numberKey() made. */
 export function readNumberKey(key: Uint8Array): { readonly tag: number; readonly high: number; readonly low: number } | undefined {
-  parse(key);
+  parse(key, 0, key.length);
   return parsed.tag < 0 ? undefined : { ...parsed };
 }
 
-/** All live records of a store. */
+/** All live records of a store. A key that changes it is given as a part of some bytes, since a view for each costs more than the rest. */
 export class RecordIndex {
   readonly #numbers: (NumberKeys | undefined)[] = [];
   readonly #others = new Map<string, OtherEntry>();
@@ -173,7 +173,7 @@ export class RecordIndex {
   }
 
   get(key: Uint8Array): IndexEntry | undefined {
-    parse(key);
+    parse(key, 0, key.length);
     const { tag, high, low } = parsed;
     if (tag < 0) return this.#others.get(mapKey(key));
     const keys = this.#numbers[tag];
@@ -184,10 +184,10 @@ export class RecordIndex {
   }
 
   /** The place of the key's record; -1 if there is none. */
-  placeOf(key: Uint8Array): number {
-    parse(key);
+  placeOf(bytes: Uint8Array, from: number, length: number): number {
+    parse(bytes, from, length);
     const { tag, high, low } = parsed;
-    if (tag < 0) return this.#others.get(mapKey(key))?.place ?? -1;
+    if (tag < 0) return this.#others.get(mapKey(bytes.subarray(from, from + length)))?.place ?? -1;
     const keys = this.#numbers[tag];
     if (keys === undefined || keys.count === 0 || keys.isBeyond(high, low)) return -1;
     const chunk = keys.chunks[keys.chunkOf(high, low)]!;
@@ -196,10 +196,14 @@ export class RecordIndex {
   }
 
   /** Answers the bytes and place of the record that it replaces; undefined if there was none. */
-  put(key: Uint8Array, place: number, bytes: number): IndexEntry | undefined {
-    parse(key);
+  put(keys: Uint8Array, from: number, length: number, place: number, bytes: number): IndexEntry | undefined {
+    parse(keys, from, length);
     const { tag, high, low } = parsed;
-    if (tag < 0) return this.#putOther(key, place, bytes);
+    if (tag < 0) return this.#putOther(keys.subarray(from, from + length), place, bytes);
+    return this.#putNumber(tag, high, low, place, bytes);
+  }
+
+  #putNumber(tag: number, high: number, low: number, place: number, bytes: number): IndexEntry | undefined {
     const keys = (this.#numbers[tag] ??= new NumberKeys());
     if (keys.chunks.length === 0) keys.chunks.push(new Chunk(this.#epoch));
     const isBeyond = keys.isBeyond(high, low);
@@ -237,10 +241,10 @@ export class RecordIndex {
   }
 
   /** Answers what is forgotten; undefined if there was nothing. */
-  delete(key: Uint8Array): IndexEntry | undefined {
-    parse(key);
+  delete(bytes: Uint8Array, from: number, length: number): IndexEntry | undefined {
+    parse(bytes, from, length);
     const { tag, high, low } = parsed;
-    if (tag < 0) return this.#deleteOther(key);
+    if (tag < 0) return this.#deleteOther(bytes.subarray(from, from + length));
     const keys = this.#numbers[tag];
     if (keys === undefined || keys.count === 0) return undefined;
     const at = keys.chunkOf(high, low);

@@ -80,6 +80,7 @@ function live(store: SegmentStore, model: Model, about: { readonly seed: number;
       store.sync();
       model.synced = model.written;
     }
+    if (draw(12) === 0) store.squeeze();
     for (let left = draw(4); left > 0; left--) store.background(draw(2) === 0);
   }
 }

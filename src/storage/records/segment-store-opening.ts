@@ -12,7 +12,7 @@
  * a failed sync), so it is written again, to a new segment. Writing always goes on in a new segment.
  */
 import { GROUP_HEADER_BYTES, SECTOR_BYTES, roundUpToSector, sealGroup } from "../log-format.ts";
-import { describe, groupNumberText } from "../segment.ts";
+import { ReadWindow, describe, groupNumberText } from "../segment.ts";
 import type { SegmentReader } from "../segment.ts";
 import { corrupt } from "../storage-failure.ts";
 import { PendingBatch } from "./pending-batch.ts";
@@ -40,14 +40,15 @@ export function openSegmentStore(options: SegmentStoreOptions, onProgress?: (byt
     throw corrupt({ path: storeSegmentPath(directory, 1), offset: 0, expected: "a segment of a store", found: "no file" });
   }
   const opened: OpenedStoreSegment[] = [];
+  const window = new ReadWindow();
   try {
     for (const [at, number] of numbers.entries()) {
       if (number !== first + at) {
         throw corrupt({ path: storeSegmentPath(directory, first + at), offset: 0, expected: `segment ${first + at}`, found: "no file" });
       }
-      opened.push(openStoreSegment(options, number));
+      opened.push(openStoreSegment(options, number, window));
     }
-    const file = continued(options, opened);
+    const file = continued(options, opened, window);
     const total = opened.reduce((sum, { reader }) => sum + reader.fileBytes, 0);
     const scan = new Scan();
     let done = 0;
@@ -70,7 +71,7 @@ export function openSegmentStore(options: SegmentStoreOptions, onProgress?: (byt
  * Adds to `opened` a new segment, which what is not known to be on the disk of the last one is copied to. Answers the path of the segment
  * to go on in.
  */
-function continued(options: SegmentStoreOptions, opened: OpenedStoreSegment[]): string {
+function continued(options: SegmentStoreOptions, opened: OpenedStoreSegment[], window: ReadWindow): string {
   const last = opened[opened.length - 1]!;
   const { reader, headBytes } = last;
   // Nothing was ever written behind its head, which was synced before it had its name.
@@ -101,7 +102,7 @@ function continued(options: SegmentStoreOptions, opened: OpenedStoreSegment[]): 
     },
   });
   made.file?.close();
-  opened.push(openStoreSegment(options, number));
+  opened.push(openStoreSegment(options, number, window));
   return made.path;
 }
 
@@ -180,8 +181,8 @@ class Scan {
         part === undefined
           ? describe(reader.view(offset, GROUP_HEADER_BYTES))
           : readRecords(group!.bytes, {
-              put: (key, at, end) => pending.put(key, place + at, end - at),
-              delete: (key) => pending.delete(key),
+              put: (keyAt, keyBytes, at, end) => pending.put(group!.bytes, keyAt, keyBytes, place + at, end - at),
+              delete: (keyAt, keyBytes) => pending.delete(group!.bytes, keyAt, keyBytes),
             });
       if (problem !== undefined) {
         throw corrupt({ path, offset, expected: groupNumberText(this.groupNumber + 1), found: problem });

@@ -11,7 +11,7 @@
  */
 import { assert, invalidArgument } from "../../errors.ts";
 import type { FileHandle } from "../../host/file-system.ts";
-import { GROUP_HEADER_BYTES, roundUpToSector, sealGroup } from "../log-format.ts";
+import { GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, roundUpToSector, sealGroup } from "../log-format.ts";
 import { SegmentReader, describe } from "../segment.ts";
 import { corrupt } from "../storage-failure.ts";
 import { PendingBatch } from "./pending-batch.ts";
@@ -42,6 +42,8 @@ const REWRITE_PACE = 4;
 /** Files of older segments that are open at once. */
 const OPEN_FILES_MAX = 8;
 const WINDOW_BYTES = 256 * 1024;
+/** Of a page that turned out longer than was asked for. */
+const PAGE_SPARE_BYTES = 16 * 1024;
 const NOTHING = new Uint8Array(0);
 const WINDOWS_MAX = 8;
 /** A record that begins so close behind the one read before it is read with all that follows. */
@@ -66,6 +68,8 @@ export class SegmentStore {
   #readings = 0;
   /** Something died, or a segment was added, since it was looked whether rewriting pays. */
   #mayBeWasteful = true;
+  /** The disk is full: what is dead is not kept for the sake of having less to rewrite. */
+  #isTight = false;
   /** `bytes` is the part of `buffer` that was read. */
   readonly #windows = new Map<StoreSegment, { from: number; buffer: Uint8Array; bytes: Uint8Array; lastEnd: number }>();
 
@@ -131,13 +135,13 @@ export class SegmentStore {
       this.#batchBytes = this.#current.usedBytes;
     }
     const place = this.#current.slot * OFFSET_SPAN + this.#batchBytes;
+    const view = new DataView(part.buffer, part.byteOffset, part.byteLength);
     const problem = readRecords(part, {
-      put: (key, at, end) => {
-        const record = part.subarray(at, end);
-        new DataView(part.buffer, part.byteOffset + at, PUT_OVERHEAD_BYTES).setUint32(8, putChecksum(record), true);
-        pending.put(key, place + at, end - at);
+      put: (keyAt, keyBytes, at, end) => {
+        view.setUint32(at + RECORD_HEADER_BYTES, putChecksum(part, at, end), true);
+        pending.put(part, keyAt, keyBytes, place + at, end - at);
       },
-      delete: (key) => pending.delete(key),
+      delete: (keyAt, keyBytes) => pending.delete(part, keyAt, keyBytes),
     });
     if (problem === undefined && this.#index.others + pending.others > OTHER_KEYS_MAX) {
       this.abort();
@@ -210,9 +214,21 @@ export class SegmentStore {
     if (this.#batchBytes > 0 || this.#readings > 0 || (onlyUrgent && this.#rewriteCredit <= 0)) return false;
     if (this.#rewriting === undefined && !(this.#mayBeWasteful && this.#isWasteful())) {
       this.#mayBeWasteful = false;
+      this.#isTight = false;
       return false;
     }
     this.#rewriteSlice();
+    return true;
+  }
+
+  /** The disk is full: where more than half of what is there is dead, that goes, that in the segment in use too. Answers whether. */
+  squeeze(): boolean {
+    const { used, free } = this.bytes;
+    if (this.#batchBytes > 0 || free * 2 <= used) return false;
+    const { liveBytes, usedBytes } = this.#current;
+    if (liveBytes * 2 < usedBytes) this.#roll();
+    this.#isTight = true;
+    this.#mayBeWasteful = true;
     return true;
   }
 
@@ -302,7 +318,7 @@ export class SegmentStore {
       used += this.#segments[at]!.usedBytes;
       live += this.#segments[at]!.liveBytes;
     }
-    if (used - live > live + segmentBytes) return true;
+    if (used - live > live + (this.#isTight ? 0 : segmentBytes)) return true;
     return this.#segments.length > 16 + 3 * Math.ceil(live / segmentBytes);
   }
 
@@ -328,8 +344,8 @@ export class SegmentStore {
       }
       const place = segment.slot * OFFSET_SPAN + offset;
       readRecords(group.bytes, {
-        put: (key, at, end) => {
-          if (this.#index.placeOf(key) !== place + at) return;
+        put: (keyAt, keyBytes, at, end) => {
+          if (this.#index.placeOf(group.bytes, keyAt, keyBytes) !== place + at) return;
           moved.push({ records: group.bytes.slice(at, end), from: place + at });
           bytes += end - at;
         },
@@ -364,8 +380,8 @@ export class SegmentStore {
     const place = current.slot * OFFSET_SPAN + current.usedBytes;
     current.usedBytes += roundUpToSector(part.byteLength);
     readRecords(part, {
-      put: (key, from, end) => {
-        const before = this.#index.put(key, place + from, end - from)!;
+      put: (keyAt, keyBytes, from, end) => {
+        const before = this.#index.put(part, keyAt, keyBytes, place + from, end - from)!;
         this.#forget(before.place, before.bytes);
         current.liveBytes += end - from;
         current.liveRecords++;
@@ -451,8 +467,6 @@ export class SegmentStore {
 export class StoreReading {
   readonly #frozen: FrozenIndex;
   readonly #from: { read(place: number, bytes: number): Uint8Array; onClose(): void };
-  /** Pages are put together here, and handed out as copies. */
-  #page = new Uint8Array(0);
   #closed = false;
 
   constructor(frozen: FrozenIndex, from: { read(place: number, bytes: number): Uint8Array; onClose(): void }) {
@@ -460,27 +474,33 @@ export class StoreReading {
     this.#from = from;
   }
 
-  /** The next records, as a part with room in front: about `bytesMax`, one record at least. undefined at the end, which closes it. */
-  read(bytesMax: number): Uint8Array<ArrayBuffer> | undefined {
+  /**
+   * The next records, as a part with room in front: about `bytesMax`, one record at least. undefined at the end, which closes it. The page is
+   * the beginning of a buffer of its own: that of `into`, where it is long enough.
+   */
+  read(bytesMax: number, into?: Uint8Array): Uint8Array | undefined {
     if (this.#closed) return undefined;
-    if (this.#page.byteLength < PART_ROOM_BYTES + bytesMax) this.#page = new Uint8Array(PART_ROOM_BYTES + bytesMax);
+    const limit = PART_ROOM_BYTES + bytesMax;
+    let page = into === undefined ? new Uint8Array(limit) : new Uint8Array(into.buffer);
+    if (page.byteLength < limit) page = new Uint8Array(limit);
     let used = PART_ROOM_BYTES;
-    while (used < PART_ROOM_BYTES + bytesMax) {
+    while (used < limit) {
       const next = this.#frozen.next();
       if (next === undefined) {
         this.close();
         break;
       }
       const record = this.#from.read(next.place, next.bytes);
-      if (used + record.byteLength > this.#page.byteLength) {
-        const grown = new Uint8Array(used + record.byteLength);
-        grown.set(this.#page.subarray(0, used));
-        this.#page = grown;
+      if (used + record.byteLength > page.byteLength) {
+        // With room to spare, so that the next page, too, finds some for its last record.
+        const grown = new Uint8Array(used + record.byteLength + PAGE_SPARE_BYTES);
+        grown.set(page.subarray(0, used));
+        page = grown;
       }
-      this.#page.set(record, used);
+      page.set(record, used);
       used += record.byteLength;
     }
-    return used === PART_ROOM_BYTES ? undefined : this.#page.slice(0, used);
+    return used === PART_ROOM_BYTES ? undefined : page.subarray(0, used);
   }
 
   close(): void {

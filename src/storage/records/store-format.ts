@@ -27,6 +27,7 @@ const PART_BYTES = 24;
 export const PART_ROOM_BYTES: number = GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES;
 /** Of what a part's records take, unless one record alone takes more. */
 export const PART_BYTES_MAX: number = 256 * 1024;
+const PART_MEMORY_BYTES_MAX: number = PART_BYTES_MAX * 2;
 /** What a put takes beside key and value. */
 export const PUT_OVERHEAD_BYTES: number = RECORD_HEADER_BYTES + 5;
 
@@ -62,11 +63,11 @@ export function readPart(group: Uint8Array): Part | undefined {
   return { durableBytes, flags: view.getUint32(at + 8, true), records };
 }
 
-/** Told of the records of a part, in their order; offsets are those of the part's bytes. */
+/** Told of the records of a part, in their order, by offsets of the part's bytes: a view for each record costs more than the rest. */
 export interface PartReader {
-  /** `at` to `end`: the record, its header included. The key is a view. */
-  put(key: Uint8Array, at: number, end: number): void;
-  delete(key: Uint8Array, at: number, end: number): void;
+  /** `at` to `end`: the record, its header included. The value lies between the key and the end. */
+  put(keyAt: number, keyBytes: number, at: number, end: number): void;
+  delete(keyAt: number, keyBytes: number): void;
 }
 
 /** Reads the records behind a part's room. A text says what is wrong with them. */
@@ -82,17 +83,16 @@ export function readRecords(bytes: Uint8Array, reader: PartReader): string | und
     const keyAt = kind === RECORD_PUT ? body + 5 : body + 1;
     const keyBytes = keyAt <= end ? bytes[keyAt - 1]! : 0;
     if (keyBytes === 0 || keyAt + keyBytes > end || (kind === RECORD_DELETE && keyAt + keyBytes !== end)) return "a record without its key";
-    const key = bytes.subarray(keyAt, keyAt + keyBytes);
-    if (kind === RECORD_PUT) reader.put(key, at, end);
-    else reader.delete(key, at, end);
+    if (kind === RECORD_PUT) reader.put(keyAt, keyBytes, at, end);
+    else reader.delete(keyAt, keyBytes);
     at = end;
   }
   return undefined;
 }
 
-/** The checksum that each put carries of itself, so that it can be read and verified alone. `record` includes its header. */
-export function putChecksum(record: Uint8Array): number {
-  return crc32(record.subarray(RECORD_HEADER_BYTES + 4));
+/** The checksum that each put carries of itself, so that it can be read and verified alone. `at` to `end`: the record, its header included. */
+export function putChecksum(bytes: Uint8Array, at: number, end: number): number {
+  return crc32(bytes.subarray(at + RECORD_HEADER_BYTES + 4, end));
 }
 
 /** Key and value of a put as it lies in a segment; undefined where the bytes are not what was written. */
@@ -100,17 +100,18 @@ export function readPut(record: Uint8Array): { readonly key: Uint8Array; readonl
   if (record.byteLength < PUT_OVERHEAD_BYTES) return undefined;
   const view = new DataView(record.buffer, record.byteOffset, record.byteLength);
   if (view.getUint32(0, true) !== record.byteLength - RECORD_HEADER_BYTES || view.getUint32(4, true) !== RECORD_PUT) return undefined;
-  if (view.getUint32(RECORD_HEADER_BYTES, true) !== putChecksum(record)) return undefined;
+  if (view.getUint32(RECORD_HEADER_BYTES, true) !== putChecksum(record, 0, record.byteLength)) return undefined;
   const valueAt = PUT_OVERHEAD_BYTES + record[PUT_OVERHEAD_BYTES - 1]!;
   return { key: record.subarray(PUT_OVERHEAD_BYTES, valueAt), value: record.subarray(valueAt) };
 }
 
 /**
  * Packs puts and deletions into parts of a batch, with the room that a store needs in front. The checksums of puts are left open: the
- * store fills them in, in its own thread.
+ * store fills them in, in its own thread, which is why the parts lie in shared memory: one after the other in the same, since buffers that
+ * come and go by the megabyte keep the collector busy.
  */
 export class PartWriter {
-  #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(0);
+  #bytes: Uint8Array = new Uint8Array(0);
   #view: DataView = new DataView(this.#bytes.buffer);
   #used = PART_ROOM_BYTES;
 
@@ -155,7 +156,7 @@ export class PartWriter {
   }
 
   /** The buffer as it is now: good until the next record is begun. */
-  get bytes(): Uint8Array<ArrayBuffer> {
+  get bytes(): Uint8Array {
     return this.#bytes;
   }
 
@@ -163,32 +164,34 @@ export class PartWriter {
     return this.#view;
   }
 
-  /** Hands over the part, in an ArrayBuffer of its own, and begins the next one. */
-  take(): Uint8Array<ArrayBuffer> {
-    const taken = this.#used === this.#bytes.length ? this.#bytes : this.#bytes.slice(0, this.#used);
-    if (taken === this.#bytes || this.#bytes.length > PART_BYTES_MAX * 2) this.#grow(0);
+  /** The part, a view, which is the caller's until the next record is begun: that one begins the next part, in the same memory. */
+  take(): Uint8Array {
+    if (this.#bytes.length === 0) this.#grow(PART_ROOM_BYTES);
+    const taken = this.#bytes.subarray(0, this.#used);
     this.#used = PART_ROOM_BYTES;
-    return taken.length === 0 ? new Uint8Array(PART_ROOM_BYTES) : taken;
+    // One record may be as long as a value may be: its memory is not kept.
+    if (this.#bytes.length > PART_MEMORY_BYTES_MAX) this.#bytes = new Uint8Array(0);
+    return taken;
   }
 
   #begin(kind: number, bytes: number): number {
     const end = this.#used + RECORD_HEADER_BYTES + bytes;
-    if (end > this.#bytes.length) this.#grow(Math.max(end, Math.min(this.#bytes.length * 2, PART_BYTES_MAX * 2), 4096));
+    if (end > this.#bytes.length) this.#grow(Math.max(end, Math.min(this.#bytes.length * 2, PART_MEMORY_BYTES_MAX), 4096));
     const body = writeRecordHeader(this.#view, this.#used, { kind, bytes });
     this.#used = end;
     return body;
   }
 
   #grow(bytes: number): void {
-    const grown = new Uint8Array(bytes);
-    if (bytes > 0) grown.set(this.#bytes.subarray(0, this.#used));
+    const grown = new Uint8Array(new SharedArrayBuffer(bytes));
+    grown.set(this.#bytes.subarray(0, Math.min(this.#used, this.#bytes.length)));
     this.#bytes = grown;
     this.#view = new DataView(grown.buffer);
   }
 }
 
-/** The parts of a batch, the last one last; at least one. */
-export function* packBatch(batch: RecordBatch): Generator<{ readonly part: Uint8Array<ArrayBuffer>; readonly last: boolean }> {
+/** The parts of a batch, the last one last; at least one. Each is good until the next is asked for. */
+export function* packBatch(batch: RecordBatch): Generator<{ readonly part: Uint8Array; readonly last: boolean }> {
   const writer = new PartWriter();
   for (const [key, value] of batch.puts) {
     if (writer.isFull) yield { part: writer.take(), last: false };
@@ -213,11 +216,11 @@ export class BatchReader implements PartReader {
     return readRecords(part, this);
   }
 
-  put(key: Uint8Array, at: number, end: number): void {
-    this.puts.push([key.slice(), this.#part.slice(at + PUT_OVERHEAD_BYTES + key.length, end)]);
+  put(keyAt: number, keyBytes: number, _at: number, end: number): void {
+    this.puts.push([this.#part.slice(keyAt, keyAt + keyBytes), this.#part.slice(keyAt + keyBytes, end)]);
   }
 
-  delete(key: Uint8Array): void {
-    this.deletes.push(key.slice());
+  delete(keyAt: number, keyBytes: number): void {
+    this.deletes.push(this.#part.slice(keyAt, keyAt + keyBytes));
   }
 }

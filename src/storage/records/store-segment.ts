@@ -3,6 +3,7 @@ import type { FileHandle, FileSystem } from "../../host/file-system.ts";
 import type { Random } from "../../host/random.ts";
 import { GROUP_HEADER_BYTES, RECORD_HEADER_BYTES, jsonGroup, parseJson, roundUpToSector, sealGroup } from "../log-format.ts";
 import { SegmentReader, describe } from "../segment.ts";
+import type { ReadWindow } from "../segment.ts";
 import { corrupt } from "../storage-failure.ts";
 import { RECORD_STORE_HEAD } from "./store-format.ts";
 
@@ -104,9 +105,9 @@ export interface OpenedStoreSegment {
 }
 
 /** Opens a segment for reading and verifies its head. Throws CORRUPT, INCOMPATIBLE or a FileError. */
-export function openStoreSegment(options: SegmentStoreOptions, number: number): OpenedStoreSegment {
+export function openStoreSegment(options: SegmentStoreOptions, number: number, window?: ReadWindow): OpenedStoreSegment {
   const path = storeSegmentPath(options.directory, number);
-  const reader = new SegmentReader(options.fileSystem, path, number);
+  const reader = new SegmentReader(options.fileSystem, path, number, window);
   try {
     const group = reader.group(0);
     const view = group === undefined ? undefined : new DataView(group.bytes.buffer, group.bytes.byteOffset, group.bytes.byteLength);
