@@ -27,6 +27,7 @@ export type {
 export type { EngineState, LeaderInfo } from "./client/engine.ts";
 export type { RestoreOptions, RestoreResult } from "./client/restore.ts";
 export type { EngineOptions, HistoryOptions, LogRecord, PeerOptions, TlsOptions } from "./client/engine-options.ts";
+export type { ModuleRef } from "./storage/records/record-store.ts";
 export type {
   Bytes,
   CallOptions,

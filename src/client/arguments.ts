@@ -172,6 +172,16 @@ export function checkSignal(signal: AbortSignal | undefined): void {
   if (!fits) throw invalidArgument("signal", `an AbortSignal is wanted, not ${describe(signal)}`);
 }
 
+const FOLLOW_OPTIONS: ReadonlySet<string> = new Set(["signal"]);
+
+/** The signal that ends the following of a value. Throws INVALID_ARGUMENT where the options are none, or hold anything else. */
+export function followSignal(options: { readonly signal?: AbortSignal }): AbortSignal | undefined {
+  checkOptions(options, FOLLOW_OPTIONS, "options");
+  const { signal } = options;
+  checkSignal(signal);
+  return signal;
+}
+
 export function checkFlag(value: boolean | undefined, argument: string): void {
   if (value !== undefined && typeof value !== "boolean") throw invalidArgument(argument, `true or false is wanted, not ${describe(value)}`);
 }

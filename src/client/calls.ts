@@ -42,6 +42,8 @@ export interface CallsOptions {
   readonly clock: Clock;
   readonly pendingCallsMax: number;
   readonly requestBytesMax: number;
+  /** Where ids begin, if several threads call one node. Default 1. */
+  readonly firstCall?: CallId | undefined;
   post(messages: readonly ToNode[]): void;
 }
 
@@ -81,7 +83,7 @@ export class Calls {
   #writes: OpenWrites | undefined;
   #reads: OpenReads | undefined;
   #scheduled = false;
-  #nextCall = 1;
+  #nextCall: CallId;
   #pending = 0;
   #sweep: Timer | undefined;
   #sweptAt = 0;
@@ -95,6 +97,7 @@ export class Calls {
 
   constructor(options: CallsOptions) {
     this.#options = options;
+    this.#nextCall = options.firstCall ?? 1;
   }
 
   /** The tick's batch, into which the caller packs one command; then wrote(). Throws what the caller's promise is to reject with. */

@@ -149,9 +149,22 @@ export type WatchEvent =
       readonly prevKv: KeyValue | undefined;
     };
 
-/** All events of one revision arrive in one batch, in the order of the operations. */
+/**
+ * All events of one revision arrive in one batch, in the order of the operations, up to 8,192 events and 2 MiB; a revision beyond that
+ * arrives in several batches, one right behind another.
+ */
 export type WatchBatch =
-  | { readonly kind: "events"; readonly revision: Revision; readonly events: readonly WatchEvent[] }
+  | {
+      readonly kind: "events";
+      readonly revision: Revision;
+      readonly events: readonly WatchEvent[];
+      /**
+       * Set where the revision goes on with the next batch (after which it is over unless that one has it too). Not a place to resume after:
+       * whoever stops here resumes with `fromRevision: revision`, and is told the revision again from its first event. Where history was lost
+       * meanwhile, a reset, or the end, may come in the place of the rest.
+       */
+      readonly more?: true;
+    }
   /** Nothing matched up to and including this revision: a safe place to resume after, and proof of life. */
   | { readonly kind: "progress"; readonly revision: Revision }
   /** Forget what you had: this is everything that matches, at this revision. */

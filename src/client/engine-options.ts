@@ -121,6 +121,7 @@ export interface EngineSettings {
   readonly pendingCallsMax: number;
   readonly requestBytesMax: number;
   readonly txnOpsMax: number;
+  readonly watchersMax: number;
   /** What the node may have sent to one watch that nobody has read. */
   readonly watchCreditBytes: number;
   /** About what a scan holds at a time. */
@@ -238,6 +239,7 @@ export function resolveOptions(given: EngineOptions): ResolvedOptions {
     settings: {
       consistency,
       allowConsistencyOverride: options.allowConsistencyOverride ?? true,
+      watchersMax,
       watchCreditBytes: 256 << 10,
       scanPageBytes: 256 << 10,
       timeoutMs: timeoutMs === Number.POSITIVE_INFINITY ? Number.MAX_SAFE_INTEGER : timeoutMs,
@@ -307,7 +309,8 @@ export function resolveDirectory(dataDir: string | URL): string | undefined {
 function checkDirectory(path: string): string {
   let found: Stats | undefined;
   try {
-    found = statSync(path, { throwIfNoEntry: false });
+    // `throwIfNoEntry: false` would, in later versions of Node.js, say the same of what lies below a file.
+    found = statSync(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOTDIR")
       throw invalidArgument("dataDir", `${path} lies below a file: a directory is wanted`);

@@ -430,3 +430,53 @@ test("an abort at any moment is told as such, and what is sent with it goes on",
     await assert.rejects(engine.put("a", "1", { signal: timed }), { code: "ABORTED", mayHaveApplied: false });
   });
 });
+
+test("flags that are neither true nor false are refused, not taken for one of them", async () => {
+  await withEngine(async (engine) => {
+    for (const flag of [1, 0, "true", null, {}] as unknown as boolean[]) {
+      await assert.rejects(engine.put("a", "b", { prevKv: flag }), refused);
+      await assert.rejects(engine.delete("a", { prevKv: flag }), refused);
+      await assert.rejects(engine.range({ all: true }, { keysOnly: flag as true }), refused);
+      await assert.rejects(async () => {
+        for await (const kv of engine.scan({ all: true }, { keysOnly: flag as true })) assert.fail(kv.key);
+      }, refused);
+    }
+  });
+});
+
+test("what is followed knows its options", async () => {
+  await withEngine(async (engine) => {
+    const wrong = { nobody: 1 } as object;
+    assert.throws(() => engine.stateChanges(wrong), refused);
+    assert.throws(() => engine.leaderChanges(wrong), refused);
+    assert.throws(() => engine.watchMembers(wrong), refused);
+    assert.throws(() => engine.stateChanges({ signal: {} as AbortSignal }), refused);
+  });
+});
+
+test("an update whose change never answers ends with its time, its signal, or what it threw", async () => {
+  await withEngine(async (engine) => {
+    const never = new Promise<string>(() => {});
+    await assert.rejects(
+      engine.update("a", () => never, { timeoutMs: 20 }),
+      { code: "TIMEOUT", mayHaveApplied: false },
+    );
+    const stop = new AbortController();
+    await assert.rejects(
+      engine.update(
+        "a",
+        () => {
+          stop.abort();
+          return never;
+        },
+        { signal: stop.signal },
+      ),
+      { code: "ABORTED", mayHaveApplied: false },
+    );
+    await assert.rejects(
+      engine.update("a", () => Promise.reject(new Error("mine"))),
+      /mine/,
+    );
+    assert.equal((await engine.update("a", () => Promise.resolve("1"), { timeoutMs: Number.POSITIVE_INFINITY }))?.revision, 2);
+  });
+});

@@ -8,6 +8,7 @@ import type { Clock } from "../host/clock.ts";
 import { createNodeRandom } from "../host/node-random.ts";
 import type { Random } from "../host/random.ts";
 import type { FromNode, NodePort } from "../node/boundary.ts";
+import { followSignal } from "./arguments.ts";
 import { CallContext } from "./call-context.ts";
 import { Calls } from "./calls.ts";
 import type {
@@ -89,6 +90,7 @@ export class LocalEngine implements Engine {
       clock,
       pendingCallsMax: settings.pendingCallsMax,
       requestBytesMax: settings.requestBytesMax,
+      firstCall: opened.firstCall === undefined ? undefined : opened.firstCall + 1,
       post: (messages) => {
         this.#leases.onPost();
         port.post(messages);
@@ -105,7 +107,7 @@ export class LocalEngine implements Engine {
     this.#watches = new LocalWatches(context);
     this.#leases = new LocalLeases(context, random);
     const addresses = new ClientAddresses(calls);
-    exposeInternals(this, { context, status: this.#status, reads: this.#reads, watches: this.#watches, addresses });
+    exposeInternals(this, { context, status: this.#status, reads: this.#reads, watches: this.#watches, addresses, attach: port.attach });
     this.#end = new FrontEnd({
       port,
       context,
@@ -244,7 +246,7 @@ export class LocalEngine implements Engine {
   }
 
   watchMembers(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<Members> {
-    return this.#status.members.follow(options.signal);
+    return this.#status.members.follow(followSignal(options));
   }
 
   get state(): EngineState {
@@ -252,7 +254,7 @@ export class LocalEngine implements Engine {
   }
 
   stateChanges(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<EngineState> {
-    return this.#status.state.follow(options.signal);
+    return this.#status.state.follow(followSignal(options));
   }
 
   waitReady(options?: CallOptions): Promise<LeaderInfo> {
@@ -268,7 +270,7 @@ export class LocalEngine implements Engine {
   }
 
   leaderChanges(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<LeaderInfo | undefined> {
-    return this.#status.leader.follow(options.signal);
+    return this.#status.leader.follow(followSignal(options));
   }
 
   health(): { readonly live: boolean; readonly ready: boolean; readonly reasons: readonly string[] } {

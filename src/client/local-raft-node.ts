@@ -3,7 +3,7 @@ import { types } from "node:util";
 import { invalidArgument } from "../errors.ts";
 import type { Clock } from "../host/clock.ts";
 import type { Consistency, FromNode, NodePort } from "../node/boundary.ts";
-import { checkOptions, describe } from "./arguments.ts";
+import { checkOptions, describe, followSignal } from "./arguments.ts";
 import { CALL_OPTIONS, CallContext } from "./call-context.ts";
 import { Calls } from "./calls.ts";
 import type { Bytes, CallOptions, ClusterId, MemberId, Members } from "./client.ts";
@@ -97,7 +97,7 @@ export class LocalRaftNode implements RaftNode, Front {
   }
 
   stateChanges(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<EngineState> {
-    return this.#status.state.follow(options.signal);
+    return this.#status.state.follow(followSignal(options));
   }
 
   waitReady(options?: CallOptions): Promise<LeaderInfo> {
@@ -113,7 +113,7 @@ export class LocalRaftNode implements RaftNode, Front {
   }
 
   leaderChanges(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<LeaderInfo | undefined> {
-    return this.#status.leader.follow(options.signal);
+    return this.#status.leader.follow(followSignal(options));
   }
 
   health(): { readonly live: boolean; readonly ready: boolean; readonly reasons: readonly string[] } {

@@ -5,7 +5,7 @@ import type { TxnAnswerReader } from "../core/kv/txn-result.ts";
 import { ResultReader } from "../core/kv/result.ts";
 import { EngineError, invalidArgument } from "../errors.ts";
 import { checkFlag, checkOptions, describe, leaseIdOf, toBytes } from "./arguments.ts";
-import { CALL_OPTIONS, type CallContext } from "./call-context.ts";
+import { aborted, CALL_OPTIONS, type CallContext } from "./call-context.ts";
 import { packingError, type WriteWaiter } from "./calls.ts";
 import type { CallOptions, Key, KeyMeta, KeyValue, PutOptions, PutResult, Value } from "./client.ts";
 import { createKeyMeta, createKeyValue } from "./key-value.ts";
@@ -99,15 +99,12 @@ export class LocalTransactions {
     let now = await this.#run({ compare: [], success: [get], failure: [] }, timeoutMs, signal);
     for (;;) {
       const current = now.results[0] as KeyValue | undefined;
-      const wanted = await change(current);
+      const answer = change(current);
+      const wanted = isPromise(answer) ? await this.#answerOf(answer, { until, timeoutMs, signal }) : answer;
       if (wanted === undefined) return undefined;
       const value = new Uint8Array(toBytes(wanted, "value"));
       const leftMs = until - clock.now();
-      if (leftMs <= 0)
-        throw new EngineError("TIMEOUT", `the key was not updated within ${timeoutMs} ms: nothing was changed`, {
-          timeoutMs,
-          waitedFor: "queue",
-        });
+      if (leftMs <= 0) throw notUpdated(timeoutMs);
       // What is not there has no lease to stay on.
       const keepsLease = ignoreLease && current !== undefined;
       now = await this.#run(
@@ -131,6 +128,36 @@ export class LocalTransactions {
       if (now.succeeded) return now.results[0] as PutResult;
     }
   }
+
+  /** What the caller's own function promised, for as long as the call may take: it may never answer. */
+  #answerOf<T>(
+    answer: PromiseLike<T>,
+    { until, timeoutMs, signal }: { readonly until: number; readonly timeoutMs: number; readonly signal: AbortSignal | undefined },
+  ): Promise<T> {
+    const { clock } = this.#context;
+    return this.#context.abortable(signal, false, (resolve, reject) => {
+      if (signal?.aborted === true) reject(aborted(signal, false));
+      const leftMs = Math.max(0, until - clock.now());
+      const timer = leftMs > TIMER_MS_MAX ? undefined : clock.setTimer(leftMs, () => reject(notUpdated(timeoutMs)));
+      const settle = (): void => timer?.cancel();
+      answer.then(resolve, reject).then(settle, settle);
+    });
+  }
+}
+
+/** Of this realm or another, or what behaves as one. */
+function isPromise(answer: Value | undefined | Promise<Value | undefined>): answer is Promise<Value | undefined> {
+  return typeof (answer as Partial<PromiseLike<unknown>> | undefined)?.then === "function";
+}
+
+/** Longer than any timer runs: such a call waits for ever. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+function notUpdated(timeoutMs: number): EngineError {
+  return new EngineError("TIMEOUT", `the key was not updated within ${timeoutMs} ms: nothing was changed`, {
+    timeoutMs,
+    waitedFor: "queue",
+  });
 }
 
 /** One transaction's promise, made without a function of its own. */

@@ -30,8 +30,10 @@ export class LocalWatch implements Watch, WatchSink {
   /** What a reset that is not whole yet holds so far, and at which revision. */
   #resetKvs: KeyValue[] = [];
   #resetRevision = 0;
-  /** Those who wait for a batch. One, unless next() is called again before it answered. Then the queue is empty. */
-  readonly #waiters: Waiter[] = [];
+  /** Who waits for a batch: then the queue is empty. */
+  #waiter: Waiter | undefined;
+  /** Behind it, where next() was called again before it answered. */
+  #laterWaiters: Waiter[] = [];
   /** Read, and not given back yet. */
   #readBytes = 0;
   #isNoted = false;
@@ -104,10 +106,14 @@ export class LocalWatch implements Watch, WatchSink {
     }
     if (this.#ended === "closed") return Promise.resolve({ done: true, value: undefined });
     if (this.#ended !== undefined) return Promise.reject(this.#endError());
-    return new Promise((resolve) => {
-      this.#waiters.push(resolve);
-    });
+    return new Promise(this.#wait);
   }
+
+  /** One function for all promises of this watch: with a thousand watches, what each allocates is what an event costs. */
+  readonly #wait = (resolve: Waiter): void => {
+    if (this.#waiter === undefined) this.#waiter = resolve;
+    else this.#laterWaiters.push(resolve);
+  };
 
   /** What the reader gets of it; undefined for a part of a reset whose end is to come, and for an end. */
   #read(delivery: WatchDelivery): WatchBatch | undefined {
@@ -170,10 +176,13 @@ export class LocalWatch implements Watch, WatchSink {
 
   onDelivery(delivery: WatchDelivery): void {
     if (this.#ended !== undefined) return;
-    if (this.#waiters.length > 0) {
+    if (this.#waiter !== undefined) {
       const batch = this.#read(delivery);
       // What was read may have been the end, which has answered all of them.
-      if (batch !== undefined) this.#waiters.shift()?.({ done: false, value: batch });
+      const waiter = this.#waiter;
+      if (batch === undefined || waiter === undefined) return;
+      this.#waiter = this.#laterWaiters.length === 0 ? undefined : this.#laterWaiters.shift();
+      waiter({ done: false, value: batch });
       return;
     }
     const last = this.#queue.at(-1);
@@ -198,6 +207,9 @@ export class LocalWatch implements Watch, WatchSink {
     if (this.#signal !== undefined) forgetAbort(this.#signal, this.#onAbort);
     this.#owner.onClosed();
     for (const { reject } of this.#readyWaiters.splice(0)) reject(this.#endError());
-    for (const answer of this.#waiters.splice(0)) answer(how === "closed" ? { done: true, value: undefined } : Promise.reject(how));
+    const waiters = this.#waiter === undefined ? [] : [this.#waiter, ...this.#laterWaiters];
+    this.#waiter = undefined;
+    this.#laterWaiters = [];
+    for (const answer of waiters) answer(how === "closed" ? { done: true, value: undefined } : Promise.reject(how));
   }
 }

@@ -17,10 +17,10 @@ const KNOWN_WATCH: ReadonlySet<string> = new Set(["fromRevision", "initial", "pr
 /** What the node may have sent to all watches together; but for the least for each. */
 const WATCHES_CREDIT_BYTES: number = 8 << 20;
 const WATCH_CREDIT_BYTES_MIN = 1_024;
-/** Watches that are handed something before others have their turn: some fifty microseconds, and what their readers do. */
-const SLICE_WATCHES = 256;
-/** Those that are handed it at once. The others come behind what the application does about the answers that came with it. */
-const FIRST_WATCHES = 32;
+/** Events, of so many watches, that are handed out before others have their turn: some fifty microseconds, and what their readers do. */
+const SLICE_EVENTS = 256;
+/** Those that are handed out at once. The others come behind what the application does about the answers that came with them. */
+const FIRST_EVENTS = 32;
 
 const PLAIN_LIST_MAX = 16;
 /** What was read is given back so much later at the latest. */
@@ -142,7 +142,7 @@ export class LocalWatches {
     if (this.#backlog.length > 1) return;
     const { clock } = this.#context;
     // Twice, since the calls that the application makes now leave with the next tick, and are not to wait for thousands of readers.
-    if (!this.#handOut(FIRST_WATCHES)) clock.defer(() => clock.defer(() => this.#handOutAll()));
+    if (!this.#handOut(FIRST_EVENTS)) clock.defer(() => clock.defer(() => this.#handOutAll()));
   }
 
   /** The node will never tell them anything again. */
@@ -153,19 +153,19 @@ export class LocalWatches {
 
   #handOutAll(): void {
     // More where more waits: a writer in this thread must not get ahead of its watchers for ever.
-    if (!this.#handOut(SLICE_WATCHES * this.#backlog.length)) this.#context.clock.defer(() => this.#handOutAll());
+    if (!this.#handOut(SLICE_EVENTS * this.#backlog.length)) this.#context.clock.defer(() => this.#handOutAll());
   }
 
-  /** True if nothing is left. */
-  #handOut(watchesMax: number): boolean {
-    let left = watchesMax;
+  /** About so many events, and at least one delivery to one watch. True if nothing is left. */
+  #handOut(eventsMax: number): boolean {
+    let left = eventsMax;
     for (;;) {
       const delivery = this.#backlog[0];
       if (delivery === undefined) return true;
-      const ids = delivery.watched.watches;
+      const { watches: ids, count } = delivery.watched;
       while (this.#reached < ids.length && left > 0) {
         const id = ids[this.#reached++]!;
-        left--;
+        left -= Math.max(1, count);
         this.#sinks.get(id)?.onDelivery(delivery);
       }
       if (this.#reached < ids.length) return false;

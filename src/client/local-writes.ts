@@ -43,6 +43,7 @@ export class LocalWrites {
       // Read once, and before the key: a property may be a function that calls this engine.
       const { ttlMs, prevKv, ignoreLease, ignoreValue, signal } = options;
       checkNumber(ttlMs, "ttlMs", { min: 1, max: TTL_MS_MAX });
+      checkFlag(prevKv, "prevKv");
       checkFlag(ignoreLease, "ignoreLease");
       checkFlag(ignoreValue, "ignoreValue");
       if (ignoreValue === true && value !== undefined)
@@ -66,6 +67,7 @@ export class LocalWrites {
     try {
       checkOptions(options, KNOWN_DELETE, "options");
       const { prevKv, signal } = options;
+      checkFlag(prevKv, "prevKv");
       const timeoutMs = this.#context.timeout(options.timeoutMs, signal);
       const interval = isKey(target) ? undefined : toInterval(target);
       const key = isKey(target) ? toKey(target) : undefined;

@@ -89,7 +89,11 @@ export class FrontEnd {
 
   /** The node says that it has ended. */
   onClosed(): void {
-    this.#onClosed?.();
+    if (this.#closing === undefined) {
+      // Another thread has closed the engine that this one is attached to.
+      this.#gone = true;
+      this.close().catch(() => {}); // It does not reject.
+    } else this.#onClosed?.();
   }
 
   /** The node's thread is gone. */

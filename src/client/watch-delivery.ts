@@ -55,19 +55,14 @@ export class WatchDelivery {
 
   /** A batch of the reader's own. Not of a reset, which may have many parts. */
   batch(): WatchBatch {
-    const { what, revision } = this.watched;
+    const { what, revision, more } = this.watched;
     if (what === "progress") return { kind: "progress", revision };
     const unpacked = this.events;
     const keys = this.#textKeys(unpacked);
-    const events: WatchEvent[] = [];
-    for (let i = 0; i < unpacked.length; i++) {
-      const { kind, kv, created, cause, prevKv } = unpacked[i]!;
-      const key = keys[i]!;
-      const before = prevKv === undefined ? undefined : createKeyValueOf(key, prevKv);
-      if (kind === "put") events.push({ kind, kv: createKeyValueOf(key, kv), created, prevKv: before });
-      else events.push(new Deletion(key, cause, before));
-    }
-    return { kind: "events", revision, events };
+    // A list that grows by one takes room for many, and most revisions have one event.
+    const events = [eventOf(unpacked[0]!, keys[0]!)];
+    for (let i = 1; i < unpacked.length; i++) events.push(eventOf(unpacked[i]!, keys[i]!));
+    return more ? { kind: "events", revision, events, more } : { kind: "events", revision, events };
   }
 
   /** Where many read, each key becomes text once. */
@@ -76,6 +71,11 @@ export class WatchDelivery {
     this.#keys ??= events.map(({ kv }) => (isShared ? textOrBytes(kv.key) : kv.key));
     return this.#keys;
   }
+}
+
+function eventOf({ kind, kv, created, cause, prevKv }: UnpackedEvent, key: Uint8Array | string): WatchEvent {
+  const before = prevKv === undefined ? undefined : createKeyValueOf(key, prevKv);
+  return kind === "put" ? { kind, kv: createKeyValueOf(key, kv), created, prevKv: before } : new Deletion(key, cause, before);
 }
 
 function unpackEvents({ bytes, count }: Watched): readonly UnpackedEvent[] {

@@ -2,12 +2,15 @@
  * What crosses between a caller's thread and the node's. Plain data: hot calls are packed into one buffer for each tick, rare ones
  * are objects. Both directions are bounded: calls by `pendingCallsMax`, watches by credit in bytes.
  */
+// oxlint-disable-next-line no-restricted-imports -- a type alone
+import type { MessagePort } from "node:worker_threads";
 import type { MemberRecord } from "../core/raft/configuration.ts";
 import type { KeyInterval } from "../core/kv/table.ts";
 import type { RangeRequest } from "../core/kv/read.ts";
 import type { SharedTableGrowth, SharedTableHandle } from "../core/kv/shared-reader.ts";
 import type { WireError } from "../errors.ts";
 import type { BackupDescription } from "../storage/backup-format.ts";
+import type { CallTimes } from "../storage/call-times.ts";
 
 export type Consistency = "linearizable" | "lease" | "eventual";
 
@@ -137,6 +140,9 @@ export type ToNode =
   /** The next piece of a backup; `backup` 0 begins one, which is called by this call's id from then on. Pieces come in the order in which they were asked for. */
   | { readonly kind: "backup"; readonly call: CallId; readonly backup: CallId; readonly timeoutMs: number }
   | { readonly kind: "endBackup"; readonly backup: CallId }
+  /** A further thread, whose first id this is, wants the node's first word: "opened", or "failed". */
+  | { readonly kind: "attach"; readonly call: CallId }
+  /** Of the thread that opened the node: the node ends. Of another: its attachment does. */
   | { readonly kind: "close"; readonly timeoutMs: number };
 
 export interface MembersState {
@@ -189,11 +195,25 @@ export interface NodeInspection {
   /** Of the files of the log and of the state. */
   readonly diskBytes: number;
   readonly isFull: boolean;
+  /** Since it was opened: how often a leader was found that was another than the one before. */
+  readonly leaderChanges: number;
+  /** Batches of this node's callers that are under way, and since it was opened those that were given up. */
+  readonly proposalsPending: number;
+  readonly proposalsFailed: number;
+  readonly watches: number;
+  /** Undefined where there is no disk. */
+  readonly diskTimes: { readonly sync: CallTimes; readonly commit: CallTimes } | undefined;
 }
 
 export type FromNode =
   /** `shared`: what callers' threads read by themselves; a user's own state machine has none. */
-  | { readonly kind: "opened"; readonly status: NodeStatus; readonly shared: SharedTableHandle | undefined }
+  | {
+      readonly kind: "opened";
+      readonly status: NodeStatus;
+      readonly shared: SharedTableHandle | undefined;
+      /** Of a further thread: its ids begin here. */
+      readonly firstCall?: CallId;
+    }
   | { readonly kind: "openFailed"; readonly error: WireError }
   | { readonly kind: "status"; readonly status: NodeStatus }
   | { readonly kind: "shared"; readonly shared: SharedTableHandle }
@@ -269,7 +289,7 @@ export type FromNode =
       readonly reason: "initial" | "compacted" | "restored" | undefined;
       /** Of "ended": the first revision that can still be watched. */
       readonly compactRevision: number;
-      /** Of a reset: the next message of this watch goes on with it. */
+      /** Of a reset, or a revision: the next message of this watch goes on with it (WatchOutput). */
       readonly more: boolean;
     }
   | { readonly kind: "closed" };
@@ -293,4 +313,6 @@ export interface NodePort {
   unref(): void;
   /** Ends the thread whatever it is doing. */
   terminate(): Promise<void>;
+  /** A port for one more thread of this process (attached-port.ts); there is none where the node has no thread of its own. */
+  attach?(): MessagePort;
 }

@@ -9,6 +9,14 @@
  *
  * All must be up once, here, and never again. A founder that was wiped later finds members with a cluster and is refused by them.
  *
+ * Whoever is wiped before the end begins anew with the others, the founder included. That no two foundings come into force rests on this:
+ *
+ *   * A founding that is accepted later takes the place of an earlier one, on every disk and in the log that was begun for it (recovery.ts);
+ *     the founder numbers them, so that one that arrives late is not taken for the later one.
+ *   * A founder that was wiped, A2, proposes when it has heard from all. Nobody who has greeted A2 becomes active by what A1 had said, for none
+ *     of it was taken before, or the greeting would not have been sent, and none is taken after: it names another disk than the one that was
+ *     greeted. Nor does it later: A1 is gone, and no other is active who could tell. So what A1 may have decided is in force nowhere.
+ *
  * A cluster that begins with a backup is founded likewise: each member has restored it, and the cluster's id tells which one it was.
  */
 import type { MemberId, MemberRecord } from "../core/raft/configuration.ts";
@@ -65,6 +73,15 @@ function fingerprint(meta: SnapshotMeta): string {
   return `${lastIncludedIndex} ${clockMs} ${configuration.members.map(({ id, incarnation }) => `${id}:${incarnation}`).join(" ")}`;
 }
 
+function incarnationIn({ configuration }: SnapshotMeta, member: MemberId): string | undefined {
+  return configuration.members.find(({ id }) => id === member)?.incarnation;
+}
+
+/** Whether two foundings are of the same disks, and begin with the same. */
+export function isSameFounding(one: SnapshotMeta, other: SnapshotMeta): boolean {
+  return fingerprint(one) === fingerprint(other);
+}
+
 export class Founding {
   readonly #options: FoundingOptions;
   readonly #members: ReturnType<typeof foundingMembers>;
@@ -73,6 +90,9 @@ export class Founding {
   readonly #accepted = new Set<MemberId>();
   #identity: Identity;
   #saving = false;
+  #activating = false;
+  /** By member: the incarnation of the process that this one has a link to. */
+  readonly #linked = new Map<MemberId, string>();
   #timer: Timer | undefined;
   #done = false;
 
@@ -89,13 +109,18 @@ export class Founding {
     this.#timer?.cancel();
   }
 
+  /** A link to a member is up: what this member says from now on is said to that incarnation of it. */
+  onUp(peer: MemberId, incarnation: string): void {
+    this.#linked.set(peer, incarnation);
+  }
+
   onFrame(from: MemberId, frame: Uint8Array): void {
     const message = decodeFounding(frame);
     if (message === undefined || this.#done || !this.#members.some(({ id }) => id === from)) return;
     if (message.step === "hello") this.#onHello(from, message);
-    else if (message.step === "propose") this.#onPropose(from, message.founding);
+    else if (message.step === "propose") this.#onPropose(from, message);
     else if (message.step === "accepted") this.#onAccepted(from, message.founding);
-    else this.#onActivate(message.founding);
+    else this.#onActivate(from, message.founding);
   }
 
   get #isFounder(): boolean {
@@ -104,12 +129,14 @@ export class Founding {
 
   #tick(): void {
     if (this.#done) return;
-    const { memberId, incarnation, phase, founding } = this.#identity;
+    const { memberId, incarnation, phase, founding, foundingRound: round } = this.#identity;
     for (const { id } of this.#members) {
       if (id === memberId) continue;
-      if (!this.#isFounder || phase === "pending") this.#options.send(id, encodeFounding({ step: "hello", incarnation, phase }));
-      if (this.#isFounder && founding !== undefined && !this.#saving && !this.#accepted.has(id)) {
-        this.#options.send(id, encodeFounding({ step: "propose", founding }));
+      // A greeting says that what the founder decides is still waited for.
+      const greets = (!this.#isFounder || phase === "pending") && !this.#activating;
+      if (greets) this.#options.send(id, encodeFounding({ step: "hello", incarnation, phase }));
+      if (this.#isFounder && founding !== undefined && round !== undefined && !this.#saving && !this.#accepted.has(id)) {
+        this.#options.send(id, encodeFounding({ step: "propose", founding, round }));
       }
     }
     this.#timer = this.#options.clock.setTimer(this.#options.intervalMs, () => this.#tick());
@@ -135,7 +162,7 @@ export class Founding {
   /** Founder: once everyone is known, the configuration goes to the founder's own disk first. */
   #propose(): void {
     if (this.#saving || this.#heard.size < this.#members.length - 1) return;
-    const { memberId, incarnation, founding } = this.#identity;
+    const { memberId, incarnation, founding, foundingRound = 0 } = this.#identity;
     const next = foundingMeta(
       this.#members.map(({ id, name, address }) => ({
         id,
@@ -147,17 +174,19 @@ export class Founding {
       })),
       this.#identity.restored,
     );
-    if (founding !== undefined && fingerprint(founding) === fingerprint(next)) return;
+    if (founding !== undefined && isSameFounding(founding, next)) return;
     this.#accepted.clear();
-    this.#save({ ...this.#identity, phase: "pending", founding: next }, () => {
-      for (const { id } of this.#members) if (id !== memberId) this.#options.send(id, encodeFounding({ step: "propose", founding: next }));
+    const round = foundingRound + 1;
+    this.#save({ ...this.#identity, phase: "pending", founding: next, foundingRound: round }, () => {
+      for (const { id } of this.#members)
+        if (id !== memberId) this.#options.send(id, encodeFounding({ step: "propose", founding: next, round }));
       this.#propose();
     });
   }
 
-  #onPropose(from: MemberId, founding: SnapshotMeta): void {
+  #onPropose(from: MemberId, { founding, round }: FoundingFrame & { readonly step: "propose" }): void {
     const { memberId, incarnation } = this.#identity;
-    if (from !== this.#founder || this.#isFounder || this.#saving) return;
+    if (from !== this.#founder || this.#isFounder || this.#saving || this.#isOfAnotherDisk(from, founding)) return;
     const own = founding.configuration.members.find(({ id }) => id === memberId);
     // Meant for the one that had this name before its disk was wiped: the founder hears of ours and begins again.
     if (own?.incarnation !== incarnation) return;
@@ -165,25 +194,36 @@ export class Founding {
     const { restored } = this.#identity;
     if (founding.lastIncludedIndex !== (restored?.index ?? 1) || founding.clockMs !== (restored?.clockMs ?? 0)) return;
     const accept = (): void => this.#options.send(from, encodeFounding({ step: "accepted", founding }));
-    if (this.#identity.founding !== undefined && fingerprint(this.#identity.founding) === fingerprint(founding)) accept();
-    else this.#save({ ...this.#identity, phase: "pending", founding }, accept);
+    const { founding: mine, foundingRound = 0 } = this.#identity;
+    if (mine !== undefined && isSameFounding(mine, founding)) return accept();
+    // Late, and another has taken its place: to go back to it would take the later one off this disk, which may count on it.
+    if (mine !== undefined && incarnationIn(mine, from) === incarnationIn(founding, from) && round <= foundingRound) return;
+    this.#save({ ...this.#identity, phase: "pending", founding, foundingRound: round }, accept);
+  }
+
+  /** It was said before the sender's disk was wiped, and the sender that there is now has been greeted. */
+  #isOfAnotherDisk(from: MemberId, founding: SnapshotMeta): boolean {
+    const linked = this.#linked.get(from);
+    return linked !== undefined && incarnationIn(founding, from) !== linked;
   }
 
   #onAccepted(from: MemberId, founding: SnapshotMeta): void {
     const mine = this.#identity.founding;
-    if (!this.#isFounder || this.#saving || mine === undefined || fingerprint(mine) !== fingerprint(founding)) return;
+    if (!this.#isFounder || this.#saving || mine === undefined || !isSameFounding(mine, founding)) return;
     this.#accepted.add(from);
     if (this.#accepted.size < this.#members.length - 1) return;
     this.#activate();
   }
 
-  #onActivate(founding: SnapshotMeta): void {
+  #onActivate(from: MemberId, founding: SnapshotMeta): void {
     const mine = this.#identity.founding;
-    if (this.#saving || mine === undefined || fingerprint(mine) !== fingerprint(founding)) return;
+    if (this.#saving || mine === undefined || !isSameFounding(mine, founding)) return;
+    if (this.#isOfAnotherDisk(from, founding)) return;
     this.#activate();
   }
 
   #activate(): void {
+    this.#activating = true;
     this.#save({ ...this.#identity, phase: "active" }, () => {
       const { memberId, founding } = this.#identity;
       if (this.#isFounder) {

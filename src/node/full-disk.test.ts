@@ -55,6 +55,72 @@ test("a cluster of one on a full disk: growth is refused, deletions and reads go
   await cluster.close();
 });
 
+for (const isCompacted of [false, true]) {
+  const what = isCompacted ? "and compacted, with a history that is kept for ever" : "with the history that is kept by default";
+  test(`a disk that a node has filled by itself has room again once all is deleted ${what}`, async () => {
+    const cluster = await createTestCluster({ nodes: 1, seed: 21, engine: isCompacted ? { history: "forever" } : {} });
+    const engine = cluster.engine("n1");
+    await engine.put("other", "1");
+    await cluster.clock.advance(2_000);
+    for (let i = 0; i < 300; i++) await engine.put(`k${i}`, VALUE);
+    await cluster.clock.advance(2_000);
+    cluster.disk("n1", "full");
+    for (let round = 0; round < 3; round++) {
+      await fillDisk(engine, 5_000);
+      const { revision } = await engine.delete({ prefix: "k" });
+      if (isCompacted) await engine.maintenance.compact(revision);
+      await until(cluster, `round ${round}: there is room`, () => engine.state.kind === "ready");
+      for (let i = 0; i < 20; i++) await engine.put(`k${i}`, VALUE);
+    }
+    await cluster.crash("n1");
+    const again = await cluster.restart("n1");
+    assert.equal((await again.get("other"))?.text(), "1");
+    assert.equal((await again.range({ prefix: "k" })).kvs.length, 20);
+    await cluster.close();
+  });
+}
+
+test("history that is little of what the files hold stays on a full disk, and nothing is freed again and again", async () => {
+  const cluster = await createTestCluster({ nodes: 1, seed: 23 });
+  const engine = cluster.engine("n1");
+  for (let i = 0; i < 100; i++) await engine.put(`k${i}`, VALUE);
+  await cluster.clock.advance(2_000);
+  cluster.disk("n1", "full");
+  for (let i = 100; i < 5_000 && engine.state.kind !== "full"; i++) await engine.put(`k${i}`, VALUE).catch(() => {});
+  assert.equal(engine.state.kind, "full");
+  await engine.delete("k0");
+  const before = await engine.maintenance.status();
+  await cluster.clock.advance(200_000);
+  const after = await engine.maintenance.status();
+  assert.equal(after.compactRevision, before.compactRevision);
+  assert.equal(engine.state.kind, "full");
+  assert.ok(after.lastApplied - before.lastApplied <= 2, `${after.lastApplied - before.lastApplied} entries`);
+  await cluster.close();
+});
+
+for (const full of ["the leader", "a follower", "every member"] as const) {
+  test(`once all is deleted there is room again where the disk of ${full} is full`, async () => {
+    const cluster = await createTestCluster({ seed: 29 });
+    const leader = await cluster.leader();
+    const follower = cluster.engines.find((one) => one !== leader)!;
+    for (let i = 0; i < 200; i++) await leader.put(`k${i}`, VALUE);
+    await cluster.clock.advance(3_000);
+    const hurt = { "the leader": [leader], "a follower": [follower], "every member": cluster.engines }[full];
+    for (const { name } of hurt) cluster.disk(name, "full");
+    await Promise.all(hurt.map((engine) => (full === "a follower" ? engine.put("k", VALUE) : fillDisk(engine, 5_000))));
+    for (let i = 0; i < 50 && hurt.some((one) => one.state.kind !== "full"); i++) {
+      await (await cluster.leader()).put(`k${i}`, VALUE).catch(() => {});
+      await cluster.clock.advance(10);
+    }
+    await until(cluster, "they say so", () => hurt.every((one) => one.state.kind === "full"));
+    await (await cluster.leader()).delete({ prefix: "k" });
+    await until(cluster, "there is room", () => cluster.engines.every((one) => one.state.kind === "ready"));
+    for (const engine of cluster.engines) await engine.put(`after ${engine.name}`, VALUE);
+    assert.equal((await follower.range({ all: true })).kvs.length, 3);
+    await cluster.close();
+  });
+}
+
 test("a reserve that is used up: the node has failed and says so; with room it opens again and has lost nothing", async () => {
   const cluster = await createTestCluster({ nodes: 1, seed: 4 });
   const engine = cluster.engine("n1");

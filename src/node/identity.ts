@@ -21,6 +21,8 @@ export interface Identity {
   readonly phase: "founding" | "pending" | "active";
   /** The founding configuration, once it is known. */
   readonly founding: SnapshotMeta | undefined;
+  /** The founder's count of its proposals when it made that one. */
+  readonly foundingRound?: number | undefined;
   /** What the log is of: a user's own state machine, or, if undefined, the key-value data. */
   readonly state?: "user" | undefined;
   /** The backup that the cluster begins with; undefined for one that began with nothing. */
@@ -54,9 +56,14 @@ export function decodeIdentity(bytes: Uint8Array): Identity {
       supported: String(IDENTITY_VERSION),
     });
   }
-  const { memberId, name, clusterId, incarnation, bootstrap, phase, founding, state, restored } = value;
+  const { memberId, name, clusterId, incarnation, bootstrap, phase, founding, foundingRound, state, restored } = value;
   const identity = { memberId, name, clusterId, incarnation, bootstrap, phase, founding };
-  return { ...identity, ...(state === undefined ? {} : { state }), ...(restored === undefined ? {} : { restored }) };
+  return {
+    ...identity,
+    ...(foundingRound === undefined ? {} : { foundingRound }),
+    ...(state === undefined ? {} : { state }),
+    ...(restored === undefined ? {} : { restored }),
+  };
 }
 
 /** 64 bits of FNV-1a as 16 hex digits: names become ids that every member computes alike. */

@@ -14,8 +14,17 @@ import type { OwnWrite } from "./own-writes.ts";
 
 const idOf = (number: number): string => number.toString(16).padStart(16, "0");
 
+/** Its machine may sleep: then the wall clock goes on alone. */
+class SleepingClock extends ManualClock {
+  sleptMs = 0;
+
+  override wallNow(): number {
+    return super.wallNow() + this.sleptMs;
+  }
+}
+
 class Bench {
-  readonly clock = new ManualClock();
+  readonly clock = new SleepingClock();
   readonly writes: OwnWrite[] = [];
   readonly posted: FromNode[] = [];
   readonly pulse = new AppPulse();
@@ -51,12 +60,12 @@ class Bench {
     }
   }
 
-  /** What the last renewal asked for. */
+  /** What a renewal asked for. */
   ids(write: OwnWrite): (string | undefined)[] {
     const reader = new CommandReader();
     reader.open(write.record.subarray(BATCH_PREFIX_BYTES));
     assert.equal(reader.next(), undefined);
-    return Array.from({ length: reader.valueBytes / LEASE_ID_BYTES }, (_, at) => leaseIdAt(reader.value(), at));
+    return Array.from({ length: reader.valueBytes / LEASE_ID_BYTES }, (_, at) => leaseIdAt(reader.value(), at)).toSorted();
   }
 
   answer(write: OwnWrite, ...ttlMs: readonly number[]): void {
@@ -200,6 +209,38 @@ test("however the times of many leases fall, they come to be renewed by a few co
   const commands = bench.writes.length - before;
   assert.ok(commands <= 8, `${commands} commands in three intervals`);
   assert.equal(bench.keeper.count, 1_000);
+});
+
+test("very many leases cost nothing while none of them is due", () => {
+  const bench = new Bench();
+  for (let keep = 1; keep <= 10_000; keep++) bench.keep(keep, 600_000 + keep);
+  bench.keep(10_001, 900);
+  const { remainingMs } = HeldSlot.prototype;
+  let looks = 0;
+  HeldSlot.prototype.remainingMs = function (this: HeldSlot, moment) {
+    looks++;
+    return remainingMs.call(this, moment);
+  };
+  try {
+    for (let i = 0; i < 20; i++) {
+      bench.pass(300);
+      bench.answer(bench.writes.at(-1)!, 900);
+    }
+  } finally {
+    HeldSlot.prototype.remainingMs = remainingMs;
+  }
+  assert.equal(bench.writes.length, 20);
+  assert.ok(looks < 100, `${looks} looks at slots`);
+});
+
+test("when the machine was suspended, all are looked at with the next that is due", () => {
+  const bench = new Bench();
+  const slot = bench.keep(1, 60_000);
+  bench.keep(2, 900);
+  bench.clock.sleptMs = 60_000;
+  bench.pass(300);
+  assert.deepEqual(bench.posted.map((message) => message.kind === "lost" && message.keep).sort(), [1, 2]);
+  assert.equal(bench.left(slot), 0);
 });
 
 test("a suspension of the machine is taken off, whichever clock tells of it", () => {

@@ -21,6 +21,7 @@ import {
   type FromNode,
   type ToNode,
 } from "./boundary.ts";
+import { HeldHistory } from "./held-history.ts";
 import { HistoryKeeper, type HistoryRules } from "./history-keeper.ts";
 import { Keeper } from "./keeper.ts";
 import { LeaseReads } from "./lease-reads.ts";
@@ -45,6 +46,7 @@ export interface KvStateOptions {
   readonly history: HistoryRules;
   /** See NodeOptions. */
   readonly turnRecordsMax?: number | undefined;
+  readonly watchPartEvents?: number | undefined;
 }
 
 export class KvState implements ReplicatedState {
@@ -58,25 +60,29 @@ export class KvState implements ReplicatedState {
   readonly #leases: LeaseReads;
   readonly #keeper: Keeper;
   readonly #maintenance: MaintenanceCalls;
+  readonly #held: HeldHistory;
   readonly #history: HistoryKeeper;
   /** See onCaughtUp(). */
   #caughtUp = false;
   #earlyWatches: (ToNode & { readonly kind: "watch" })[] = [];
   #wallOffset = Number.NaN;
+  /** The table whose growth is posted. */
+  #growing: NodeMachine["table"] | undefined;
 
-  constructor({ machine, host, clock, random, watchersMax, history, turnRecordsMax }: KvStateOptions) {
+  constructor({ machine, host, clock, random, watchersMax, history, turnRecordsMax, watchPartEvents }: KvStateOptions) {
     this.#machine = machine;
     this.#history = new HistoryKeeper(history, machine.kv);
     this.#host = host;
     this.#clock = clock;
     this.#random = random;
     this.#watchersMax = watchersMax;
-    this.#watching = new Watching(machine.kv, (message) => host.post(message));
+    this.#watching = new Watching(machine.kv, (message) => host.post(message), watchPartEvents);
     this.#ranges = new Ranges(machine.kv, (message) => host.post(message), turnRecordsMax);
     const post = (message: FromNode): void => host.post(message);
     this.#leases = new LeaseReads({ machine: machine.kv, now: () => clock.now(), clockMs: () => host.leaseClock(), post });
     this.#keeper = new Keeper({ clock, write: (write) => host.write(write), post });
     this.#maintenance = new MaintenanceCalls({ machine: machine.kv, now: () => clock.now(), post });
+    this.#held = new HeldHistory([this.#maintenance, this.#ranges]);
   }
 
   /** The machine that counts now. */
@@ -158,8 +164,9 @@ export class KvState implements ReplicatedState {
   }
 
   compaction(bytes: number): StateBatch | undefined {
-    if (this.#history.keepsAll) return undefined;
     const { kv } = this.#machine;
+    // What was compacted by hand up to the present revision leaves nothing of the past to be kept.
+    if (this.#history.keepsAll && kv.readableFrom < kv.revision) return undefined;
     const revision = kv.revisionFreeing(bytes);
     if (revision === 0) return undefined;
     const freed = kv.bytesFreedBy(revision);
@@ -206,6 +213,8 @@ export class KvState implements ReplicatedState {
 
   #shareGrowth(): void {
     const { table } = this.#machine;
+    if (this.#growing === table) return;
+    this.#growing = table;
     table.onSharedGrowth((growth: SharedTableGrowth) => {
       if (this.#machine.table === table) this.#host.post({ kind: "sharedGrowth", growth });
     });
@@ -346,6 +355,7 @@ export class KvState implements ReplicatedState {
     const isRead = this.#ranges.step(() => this.#clock.now());
     const isKept = this.#keeper.pump(now);
     const isMaintained = this.#maintenance.step(now);
+    if (this.#maintenance.backups > 0 || this.#ranges.pinned > 0) this.#held.poll(this.#machine.kv, now);
     return this.#leases.step() || isMaintained || isKept || isRead || behind;
   }
 

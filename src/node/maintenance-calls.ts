@@ -3,7 +3,7 @@
  * are of what this node has applied, and wait for no other: a backup is to be had of a node that has lost its majority.
  *
  * A backup is asked for piece by piece, so that no more of it is in memory than its caller has asked for; between two pieces it holds its revision, and one that
- * is not asked for BACKUP_IDLE_MS is given up, since what it holds costs memory. While entries are applied it keeps to a tenth of this thread's time, so
+ * is not asked for BACKUP_IDLE_MS, or holds too much (held-history.ts), is given up, since what it holds costs memory. While entries are applied it keeps to a tenth of this thread's time, so
  * that those who write hardly notice it.
  */
 import type { HashReading } from "../core/kv/hash-reading.ts";
@@ -49,6 +49,11 @@ interface Piece {
   readonly deadline: number;
 }
 
+function tooSlow(max: number): EngineError {
+  const message = `the backup was given up: while it was read, it kept more than ${max} bytes of history from being freed`;
+  return new EngineError("OVERLOADED", message, { limit: "heldBytes", max, retryAfterMs: 0 });
+}
+
 export interface MaintenanceCallsOptions {
   readonly machine: KvMachine;
   now(): number;
@@ -62,6 +67,8 @@ export class MaintenanceCalls {
   /** One is worked on at a time. */
   readonly #hashes: Hashing[] = [];
   readonly #backups = new Map<CallId, Backup>();
+  /** Those that were given up for what they held, by the bound that they passed; until their callers let go of them. */
+  readonly #givenUp = new Map<CallId, number>();
   /** At most as many as callers may have calls pending. */
   readonly #pieces: Piece[] = [];
   /** No piece is read before, while others write. */
@@ -84,7 +91,26 @@ export class MaintenanceCalls {
     this.#pieces.push({ call, deadline: now + call.timeoutMs });
   }
 
+  /** How many are under way. */
+  get backups(): number {
+    return this.#backups.size;
+  }
+
+  /** See held-history.ts. */
+  giveUpOldest(max: number): boolean {
+    for (const [id, { isOver }] of this.#backups) {
+      if (isOver) continue;
+      const asked = this.#pieces.filter(({ call }) => call.backup === id);
+      this.end(id);
+      this.#givenUp.set(id, max);
+      for (const { call } of asked) this.#fail(call.call, tooSlow(max));
+      return true;
+    }
+    return false;
+  }
+
   end(backup: CallId): void {
+    this.#givenUp.delete(backup);
     for (const { call } of [...this.#pieces]) if (call.call === backup || call.backup === backup) this.cancel(call.call);
     const ended = this.#backups.get(backup);
     if (ended === undefined) return;
@@ -161,6 +187,8 @@ export class MaintenanceCalls {
 
   #read(call: BackupCall, now: number): void {
     const backup = this.#backups.get(call.backup);
+    const heldMax = this.#givenUp.get(call.backup);
+    if (heldMax !== undefined) return this.#fail(call.call, tooSlow(heldMax));
     if (backup === undefined) {
       const timeoutMs = BACKUP_IDLE_MS;
       this.#fail(

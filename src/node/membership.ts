@@ -5,7 +5,7 @@
 import type { MemberId } from "../core/raft/configuration.ts";
 import type { Raft } from "../core/raft/raft.ts";
 import { EngineError } from "../errors.ts";
-import type { Hello } from "../transport/transport.ts";
+import type { Hello, PeerAddress } from "../transport/transport.ts";
 import { foundingList, foundingMembers } from "./founding.ts";
 import type { Joining } from "./joining.ts";
 import type { NodeContext } from "./node-context.ts";
@@ -18,6 +18,8 @@ export class Membership {
   readonly #joining: Joining;
   /** By member, as its last hello said. */
   readonly #stickinessMs = new Map<MemberId, number>();
+  /** By member: whom a link was last agreed on with. */
+  readonly #incarnations = new Map<MemberId, string>();
   #addressProposed = false;
 
   constructor(context: NodeContext, joining: Joining) {
@@ -65,6 +67,7 @@ export class Membership {
   }
 
   #noteHello(hello: Hello): undefined {
+    this.#incarnations.set(hello.memberId, hello.incarnation);
     this.#stickinessMs.set(hello.memberId, hello.electionTimeoutMs);
     this.boundLease();
   }
@@ -97,10 +100,22 @@ export class Membership {
   }
 
   setPeers(): void {
-    const { transport, raft, identity } = this.#context;
-    if (transport === undefined) return;
+    this.#context.transport?.setPeers(this.#peers());
+  }
+
+  /** Who was let in while nothing was recorded, and is not of the founding with this disk, is let go of, so that it hears so when it dials again. */
+  onFounded(): void {
+    const { transport, raft } = this.#context;
+    const recorded = new Map(raft?.configuration.members.map(({ id, incarnation }) => [id, incarnation]));
+    const isOther = (id: MemberId): boolean => this.#incarnations.has(id) && this.#incarnations.get(id) !== recorded.get(id);
+    transport?.setPeers(this.#peers().filter(({ id }) => !isOther(id)));
+    this.setPeers();
+  }
+
+  #peers(): readonly PeerAddress[] {
+    const { raft, identity } = this.#context;
     const members = raft?.configuration.members.map(({ id, peerAddress }) => ({ id, address: peerAddress })) ?? foundingMembers(identity);
-    transport.setPeers(members.filter(({ id, address }) => id !== identity.memberId && address !== ""));
+    return members.filter(({ id, address }) => id !== identity.memberId && address !== "");
   }
 
   /** A cluster of one that was opened with another peer address than it recorded puts the new one into its configuration. */

@@ -41,6 +41,8 @@ export interface NodeOptions {
   readonly logSegmentBytes: number;
   /** So many records are applied in one turn, and read in one, whatever time is left: for simulations, where none passes within a turn. */
   readonly turnRecordsMax?: number;
+  /** Watches are told a revision whole up to so many events, if fewer than by default: for simulations, where revisions are small. */
+  readonly watchPartEvents?: number;
   /** Where the key-value data lie: in this package's own record store, in that of a module, or in memory and snapshots. */
   readonly store: "segments" | "memory" | (ModuleRef & { readonly module: string });
   /** A user's own state machine in the place of the key-value data; its module is "" where the environment brings a function. */

@@ -40,6 +40,8 @@ export class StatusReport {
   #configurationKey = -1;
   #members: MembersState = { members: [], leader: undefined, index: 0 };
   #removed = false;
+  #lastLeader: MemberId | undefined;
+  #leaderChanges = 0;
 
   constructor(context: NodeContext, space: Space) {
     this.#context = context;
@@ -49,6 +51,11 @@ export class StatusReport {
   /** As of the last refresh(), of which there must have been one. */
   get status(): NodeStatus {
     return this.#status!;
+  }
+
+  /** How often a leader was found that was another than the one before. */
+  get leaderChanges(): number {
+    return this.#leaderChanges;
   }
 
   get members(): MembersState {
@@ -92,6 +99,10 @@ export class StatusReport {
       isCommitted,
       shortage,
     };
+    if (leader !== undefined && leader !== this.#lastLeader) {
+      this.#lastLeader = leader;
+      this.#leaderChanges++;
+    }
     const { identity, options, transport } = this.#context;
     if (raft !== undefined && raft.commitIndex >= configurationIndex && this.#configurationKey !== configurationIndex) {
       this.#configurationKey = configurationIndex;

@@ -156,7 +156,11 @@ export class Node {
     this.#moves = new LeaderMoves(this.#context);
     this.#duties = new LeaderDuties(this.#context, this.#membership);
     this.#status = new StatusReport(this.#context, this.#space);
-    this.#fullDisk = new FullDisk(this.#context);
+    this.#fullDisk = new FullDisk({
+      context: this.#context,
+      snapshots: this.#snapshots,
+      write: (write) => this.#writeOwn(write),
+    });
     this.#relief = new LeaderRelief(this.#context, this.#output);
   }
 
@@ -249,8 +253,9 @@ export class Node {
           this.#inbox.addFrame({ from, lane, bytes });
           this.#wake();
         },
-        onUp: (peer) => {
+        onUp: (peer, { incarnation }) => {
           this.#joining.onUp(peer);
+          this.#founding?.onUp(peer, incarnation);
           this.#reachable.push(peer);
           this.#wake();
         },
@@ -331,7 +336,7 @@ export class Node {
         if (this.#phase !== "open" || founded === undefined) return;
         this.#turnNow = clock.now();
         this.#startRaft(founded);
-        this.#membership.setPeers();
+        this.#membership.onFounded();
         this.#wake();
       },
       onRefused: (error) => this.#fail(error),
@@ -463,9 +468,16 @@ export class Node {
       case "moveLeader":
         this.#moves.add(call, now);
         return;
-      case "inspect":
-        this.#outbox.push({ kind: "inspect", call: call.call, inspection: inspect(this.#context, this.#space) });
+      case "attach": {
+        const { status } = this.#status;
+        this.#outbox.push({ kind: "opened", status, shared: this.#state.shared(), firstCall: call.call });
         return;
+      }
+      case "inspect": {
+        const parts = { space: this.#space, status: this.#status, proposals: this.#proposals };
+        this.#outbox.push({ kind: "inspect", call: call.call, inspection: inspect(this.#context, parts) });
+        return;
+      }
       case "cancel":
         this.#proposals.cancel(call.call);
         this.#reads.cancel(call.call);

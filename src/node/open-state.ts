@@ -54,6 +54,7 @@ async function openKvState({
       watchersMax,
       history: historyRules(options),
       turnRecordsMax: options.turnRecordsMax,
+      watchPartEvents: options.watchPartEvents,
     });
     return { state: kv, kv };
   };

@@ -70,7 +70,7 @@ test("every frame comes back as it was sent", () => {
   );
   for (const frame of [
     { step: "hello", incarnation: "0123456789abcdef", phase: "pending" },
-    { step: "propose", founding: meta },
+    { step: "propose", founding: meta, round: 3 },
     { step: "accepted", founding: meta },
     { step: "activate", founding: meta },
   ] as const) {

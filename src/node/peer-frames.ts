@@ -52,7 +52,7 @@ export interface SnapshotAckFrame {
 /** Steps of the founding (node/founding.ts). */
 export type FoundingFrame =
   | { readonly step: "hello"; readonly incarnation: string; readonly phase: "founding" | "pending" | "active" }
-  | { readonly step: "propose"; readonly founding: SnapshotMeta }
+  | { readonly step: "propose"; readonly founding: SnapshotMeta; readonly round: number }
   | { readonly step: "accepted"; readonly founding: SnapshotMeta }
   | { readonly step: "activate"; readonly founding: SnapshotMeta };
 
@@ -165,8 +165,11 @@ export function decodeFounding(frame: Uint8Array): FoundingFrame | undefined {
     return { step: "hello", incarnation: hello.incarnation, phase: hello.phase };
   }
   if (value.step !== "propose" && value.step !== "accepted" && value.step !== "activate") return undefined;
-  const meta = checkMeta((value as { founding?: unknown }).founding);
-  return meta === undefined ? undefined : { step: value.step, founding: meta };
+  const { founding, round } = value as { founding?: unknown; round?: unknown };
+  const meta = checkMeta(founding);
+  if (meta === undefined) return undefined;
+  if (value.step !== "propose") return { step: value.step, founding: meta };
+  return typeof round === "number" && count(round) ? { step: "propose", founding: meta, round } : undefined;
 }
 
 function decodeJson(bytes: Uint8Array): unknown {

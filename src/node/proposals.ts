@@ -110,6 +110,9 @@ export class Proposals {
     return this.#batches.size;
   }
 
+  /** Batches that were given up: their callers were told of an error, and not of what the members say. */
+  failed = 0;
+
   /** When flush() has to be called next: for what the leader has not acknowledged, or for what was held back. */
   get flushAt(): number {
     return Math.min(this.#resendAt, this.#heldUntil);
@@ -433,6 +436,7 @@ export class Proposals {
   #fail(sequence: number, error: EngineError): void {
     const batch = this.#batches.get(sequence)!;
     this.#forget(sequence);
+    this.failed++;
     this.#options.fail(batch.call, error);
   }
 

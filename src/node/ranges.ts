@@ -138,6 +138,15 @@ export class Ranges {
     this.#pins.delete(call);
   }
 
+  /** See held-history.ts. Its scan is told COMPACTED. */
+  giveUpOldest(): boolean {
+    for (const call of this.#pins.keys()) {
+      this.unpin(call);
+      return true;
+    }
+    return false;
+  }
+
   /** The caller no longer waits, and so will not let go of a pin either. */
   cancel(call: CallId): void {
     const at = this.#queue.findIndex((one) => one.call.call === call);

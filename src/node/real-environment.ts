@@ -18,7 +18,7 @@ import type { NodeOptions } from "./node-options.ts";
 const LINK_LIMITS: Partial<TransportLimits> = { bulkBytesMax: 24 << 20 };
 
 /** Of the log's end, handed over at opening: what is applied again but that comes from the disk, a piece at a time. */
-const TAIL_BYTES_MAX = 16 << 20;
+const TAIL_BYTES_MAX = 4 << 20;
 
 export function createEnvironment(
   options: NodeOptions,

@@ -7,7 +7,7 @@ import type { RecoveredLog } from "../core/raft/ready.ts";
 import { EngineError } from "../errors.ts";
 import type { Random } from "../host/random.ts";
 import type { Storage } from "../storage/storage.ts";
-import { foundingMeta } from "./founding.ts";
+import { foundingMeta, isSameFounding } from "./founding.ts";
 import { checkIdentity, decodeIdentity, encodeIdentity, newIdentity, type Identity } from "./identity.ts";
 import type { NodeOptions } from "./node-options.ts";
 
@@ -26,6 +26,9 @@ export async function recoverMember(
     if (log === undefined) throw lost("log", "the member has taken part, and its log is gone");
     return { identity, log };
   }
+  // Nobody votes or takes anything in before it is active.
+  if (log !== undefined && (log.lastIndex !== log.base.lastIncludedIndex || log.vote.votedFor !== undefined))
+    throw lost("identity", "the member has taken part, and its identity is of before that");
   // The identity is there before what it begins with: without that it would begin with nothing.
   if (identity.restored !== undefined && log === undefined) throw unfinishedRestore();
   // Founded by this node alone: there is nobody to wait for.
@@ -53,13 +56,18 @@ async function beginIdentity(storage: Storage, options: NodeOptions, random: Ran
 }
 
 /**
- * Begins the log of a new member with the founding configuration; what was begun before a crash is there already. The log of a restored backup is
- * there too, and has no configuration until now.
+ * Begins the log of a new member with the founding configuration; what was begun before a crash is there already. It may have been begun with an
+ * earlier founding, though, whose place another took while this member was not active yet:
+ *
+ *   1. The founder A has begun its log with A1, B1, C1, and loses power before its identity says active.
+ *   2. B is wiped. A, up again, hears of B2, and all accept A1, B2, C1.
+ *
+ * A log with B1 in it would refuse B, and count a vote that is lost. The log of a restored backup is there too, and has no configuration until now.
  */
 export async function foundLog(storage: Storage, identity: Identity): Promise<RecoveredLog> {
   const { log } = storage.recovered;
-  if (log !== undefined && log.base.configuration.members.length > 0) return log;
   const base = identity.founding!;
+  if (log !== undefined && isSameFounding(log.base, base)) return log;
   await storage.found(base);
   return {
     vote: { term: base.lastIncludedTerm, votedFor: undefined },

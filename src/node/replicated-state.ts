@@ -37,7 +37,7 @@ export interface StateBatch {
 /** The calls that a state serves by itself. */
 export type StateCall = Exclude<
   ToNode,
-  { readonly kind: "write" | "members" | "announce" | "moveLeader" | "inspect" | "cancel" | "close" }
+  { readonly kind: "write" | "members" | "announce" | "moveLeader" | "inspect" | "attach" | "cancel" | "close" }
 >;
 
 /** What a state may ask of its node. */
@@ -107,7 +107,7 @@ export interface ReplicatedState {
   replace(restored: StateRestoring, meta: SnapshotMeta): void;
 
   // ------------------------------------------------------------------------------------------------------------- callers
-  /** The first message to the caller that concerns the state: what it needs to read without asking. */
+  /** The first message to a caller's thread that concerns the state: what it needs to read without asking. What grows later is posted. */
   shared(): (FromNode & { readonly kind: "opened" })["shared"];
   /** Raft's commit index or lease has moved, and nothing that rests on it has left yet. */
   onRaftMoved(raft: Raft): void;

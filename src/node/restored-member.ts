@@ -80,13 +80,17 @@ export interface RestoredMemberOptions {
   pause(): Promise<void>;
 }
 
+/** What members that begin with this backup have in common. */
+export function restoredBackup({ digest, description }: ReadBackup, bumpRevision: number): RestoredBackup {
+  return { digest: `${digest} ${bumpRevision}`, index: description.index, clockMs: description.clockMs };
+}
+
 /** Durable when it resolves. Answers the revision that the data stand at. */
 export async function writeRestoredMember(options: RestoredMemberOptions): Promise<number> {
   const { storage, random, backup, name, bootstrap, bumpRevision } = options;
   const revision = backup.description.revision + bumpRevision;
   if (!Number.isSafeInteger(revision)) throw invalidArgument("bumpRevision", `${backup.description.revision} cannot be raised by so much`);
-  const { index, clockMs } = backup.description;
-  const restored: RestoredBackup = { digest: `${backup.digest} ${bumpRevision}`, index, clockMs };
+  const restored = restoredBackup(backup, bumpRevision);
   const identity = newIdentity({ name, bootstrap, restored }, random);
   const isAlone = bootstrap === undefined || Object.keys(bootstrap).length === 1;
   const { memberId, incarnation } = identity;

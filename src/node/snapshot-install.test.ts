@@ -112,7 +112,7 @@ test("a snapshot that is taken over while the log goes on never takes the state 
       promotable: false,
     })),
   );
-  receive(encodeFounding({ step: "propose", founding }));
+  receive(encodeFounding({ step: "propose", founding, round: 1 }));
   await settle();
   receive(encodeFounding({ step: "activate", founding }));
   await settle();

@@ -139,6 +139,22 @@ export class Snapshots {
     if (this.#receiver === undefined) this.#writer?.poll();
   }
 
+  /** Room is being made on a full disk, and was given up by the log for that. */
+  get isFreeing(): boolean {
+    return this.#writer?.isFreeing === true;
+  }
+
+  /** The disk is full: files go that the state does not need any more, if that is much. */
+  freeDisk(): void {
+    const { storage, state } = this.#context;
+    if (this.#writer === undefined || this.#receiver !== undefined || this.#writer.free()) return;
+    // What followers lacked when the log was named they may have now.
+    storage.discard(this.#discardable(state.appliedIndex)).then(
+      () => this.#onDiscarded(),
+      () => {}, // Storage reports its own failure.
+    );
+  }
+
   // ------------------------------------------------------------------------------------------------------------ sending
 
   get isSending(): boolean {

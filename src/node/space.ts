@@ -110,7 +110,7 @@ export class Space {
   #compact(raft: Raft, extra: number): void {
     const { state, options, identity, bootId } = this.#context;
     const { dataBytesMax } = options;
-    if (!raft.ready || this.#keepsHistory) return;
+    if (!raft.ready) return;
     if (state.appliedIndex < this.#compactionIndex || state.historyBytes < dataBytesMax * COMPACT_LEAST) return;
     const wanted = this.#bytes + extra - dataBytesMax * COMPACT_TO;
     const batch = state.compaction(wanted);

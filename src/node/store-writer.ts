@@ -13,7 +13,7 @@
  */
 import type { KvMachine, Pin } from "../core/kv/machine.ts";
 import { CAUSES, DELETE_HEADER_BYTES, TAG_DELETE, TAG_PUT } from "../core/kv/snapshot-format.ts";
-import { KV_HEADER_BYTES, writeKv } from "../core/kv/packed-kv.ts";
+import { KV_HEADER_BYTES, packKv } from "../core/kv/packed-kv.ts";
 import { ByteWriter, equalBytes } from "../core/kv/bytes.ts";
 import type { Table, TableCursor } from "../core/kv/table.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
@@ -75,6 +75,8 @@ export class StoreWriter {
   #batchedAt = 0;
   /** A batch was given up for want of room: the next waits for as much log again. */
   #retryAt = 0;
+  /** The disk is full: once this much of the log is applied, that is stored and named, so that the log can go. */
+  #freesFrom: number | undefined;
 
   constructor(options: StoreWriterOptions) {
     this.#options = options;
@@ -102,6 +104,31 @@ export class StoreWriter {
     if (this.#running === undefined) this.#stored?.pin.release();
   }
 
+  get isFreeing(): boolean {
+    return this.#freesFrom !== undefined;
+  }
+
+  /**
+   * The disk is full, and history has let go of much of what it has: that goes, from the store, and from the log, which is named up to here however
+   * short it is. Answers whether there is so much. If it finds no room, that is all.
+   */
+  free(): boolean {
+    const { kv, storage, onDone } = this.#options;
+    const stored = this.#stored;
+    if (this.#stopped || this.isFreeing || this.#running !== undefined || this.#target !== undefined || stored === undefined) return false;
+    const fileBytes = storage.diskBytes - storage.reserveBytes;
+    if (kv.compactRevision <= stored.compactRevision || 2 * kv.usedBytes > fileBytes) return false;
+    this.#freesFrom = Number.POSITIVE_INFINITY;
+    storage.giveRoom().then(
+      () => {
+        this.#freesFrom = storage.lastIndex;
+        onDone();
+      },
+      () => {}, // Storage reports its own failure.
+    );
+    return true;
+  }
+
   /** Called once a turn, between two entries. */
   poll(): void {
     if (this.#stopped || this.#running !== undefined) return;
@@ -125,7 +152,8 @@ export class StoreWriter {
   }
 
   #isDue(): boolean {
-    const { storage, logBytesMin } = this.#options;
+    const { storage, logBytesMin, kv } = this.#options;
+    if (this.#freesFrom !== undefined) return kv.appliedIndex >= this.#freesFrom;
     if (this.#stored === undefined) return storage.logBytes >= this.#retryAt;
     const { logBytes } = storage;
     if (logBytes < this.#retryAt) return false;
@@ -155,6 +183,7 @@ export class StoreWriter {
       .catch((error: unknown) => this.#onError(asEngineError(error)))
       .finally(() => {
         this.#running = undefined;
+        this.#freesFrom = undefined;
         this.#forget();
         if (this.#stopped) this.#stored?.pin.release();
         this.#options.onDone();
@@ -179,7 +208,7 @@ export class StoreWriter {
 
   async #name(store: StateStore, meta: SnapshotMeta, isNew: boolean): Promise<void> {
     const { storage, logBytesMin } = this.#options;
-    if (this.#stopped || !(isNew || storage.logBytes > logBytesMin)) return;
+    if (this.#stopped || !(isNew || this.isFreeing || storage.logBytes > logBytesMin)) return;
     await store.name({ resetLog: false });
     // From here on the log is measured from what was named.
     this.#batchedAt = 0;
@@ -264,7 +293,6 @@ class Batch {
   readonly places: RecordPlaces;
   readonly #table: Table;
   readonly #isNew: boolean;
-  readonly #packed = new ByteWriter();
   /** Set and forgotten once the batch holds, since one that is given up is begun again. */
   readonly #added: number[] = [];
   readonly #dropped: number[] = [];
@@ -379,18 +407,17 @@ class Batch {
     const bytes = cause === undefined ? 1 + KV_HEADER_BYTES + keyBytes + table.valueBytes(ref) : DELETE_HEADER_BYTES + keyBytes;
     const at = this.parts.beginPut(NUMBER_KEY_LENGTH, bytes);
     writeNumberKey(this.parts.view, at, { tag: RECORD_TAG, high: table.revision(ref), low: place });
-    const packed = this.#packed;
-    packed.length = 0;
+    const { bytes: part, view } = this.parts;
+    const valueAt = at + NUMBER_KEY_LENGTH;
     if (cause === undefined) {
-      packed.u8(TAG_PUT);
-      writeKv(packed, table, ref, false);
+      part[valueAt] = TAG_PUT;
+      packKv(part, view, valueAt + 1, table, ref);
     } else {
-      packed.u32(TAG_DELETE | (CAUSES.indexOf(cause) << 8));
-      packed.f64(table.revision(ref));
-      packed.u32(keyBytes);
-      packed.raw(table.key(ref));
+      view.setUint32(valueAt, TAG_DELETE | (CAUSES.indexOf(cause) << 8), true);
+      view.setFloat64(valueAt + 4, table.revision(ref), true);
+      view.setUint32(valueAt + 12, keyBytes, true);
+      part.set(table.key(ref), valueAt + DELETE_HEADER_BYTES);
     }
-    this.parts.bytes.set(packed.written(), at + NUMBER_KEY_LENGTH);
     if (place === 0) return;
     if (this.#isNew) this.places.set(ref, place);
     else this.#added.push(ref, place);

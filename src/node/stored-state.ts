@@ -15,7 +15,7 @@ import type { Pin } from "../core/kv/machine.ts";
 import { assert, EngineError } from "../errors.ts";
 import type { Random } from "../host/random.ts";
 import { numberKey, readNumberKey } from "../storage/records/record-index.ts";
-import { PUT_OVERHEAD_BYTES, readRecords } from "../storage/records/store-format.ts";
+import { readRecords } from "../storage/records/store-format.ts";
 import type { StateStore } from "../storage/storage.ts";
 import type { NodeMachine } from "./node-machine.ts";
 import type { NodeOptions } from "./node-options.ts";
@@ -98,7 +98,7 @@ class Loading {
     const preamble = new Uint8Array(bytes);
     let filled = 0;
     const next = this.#store.read({ start: numberKey(PAGE_TAG, 0, 0), end: numberKey(PAGE_TAG + 1, 0, 0) });
-    for (let page = await next(); page !== undefined; page = await next()) {
+    for (let page = await next(); page !== undefined; page = await next(page)) {
       const from = page;
       this.#read(from, (key, at, end) => {
         const value = from.subarray(at, end);
@@ -119,7 +119,7 @@ class Loading {
 
   async records(): Promise<void> {
     const next = this.#store.read({ start: numberKey(RECORD_TAG, 0, 0), end: numberKey(RECORD_TAG + 1, 0, 0) });
-    for (let page = await next(); page !== undefined; page = await next()) {
+    for (let page = await next(); page !== undefined; page = await next(page)) {
       const from = page;
       /** What was read and not fed yet, moved together in the page. */
       let runFrom = 0;
@@ -164,7 +164,7 @@ class Loading {
 
   #read(page: Uint8Array, onRecord: (key: Uint8Array, valueAt: number, end: number) => void): void {
     const problem = readRecords(page, {
-      put: (key, at, end) => onRecord(key, at + PUT_OVERHEAD_BYTES + key.length, end),
+      put: (keyAt, keyBytes, _at, end) => onRecord(page.subarray(keyAt, keyAt + keyBytes), keyAt + keyBytes, end),
       delete: () => {},
     });
     assert(problem === undefined, "what a store answers can be read");

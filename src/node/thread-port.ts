@@ -2,10 +2,11 @@
  * A node in a thread of its own, so that a blocked application costs neither leadership nor leases. The thread starts with no
  * execArgv and an empty environment: the application's agents and loaders stay out of it.
  */
-import { Worker } from "node:worker_threads";
+import { MessageChannel, Worker } from "node:worker_threads";
+import { buffersOfCalls } from "./attached-port.ts";
 import type { FromNode, NodePort, ToNode } from "./boundary.ts";
 import type { NodeOptions } from "./node-options.ts";
-import type { WorkerStart } from "./worker.ts";
+import type { AttachOrder, WorkerStart } from "./worker.ts";
 
 export function openNodeThread(options: NodeOptions, workerUrl: string | URL | undefined): NodePort {
   const start: WorkerStart = {
@@ -26,19 +27,7 @@ export function openNodeThread(options: NodeOptions, workerUrl: string | URL | u
   worker.on("exit", () => gone?.(reason));
   return {
     post: (messages: readonly ToNode[]) => {
-      const transfer: ArrayBuffer[] = [];
-      for (const message of messages) {
-        const bytes =
-          message.kind === "write"
-            ? message.record
-            : message.kind === "read"
-              ? message.reads
-              : message.kind === "query"
-                ? message.queries
-                : undefined;
-        if (bytes !== undefined && bytes.buffer instanceof ArrayBuffer) transfer.push(bytes.buffer);
-      }
-      worker.postMessage(messages, transfer);
+      worker.postMessage(messages, buffersOfCalls(messages));
     },
     onMessages: (receive) => {
       worker.on("message", (messages: readonly FromNode[]) => receive(messages));
@@ -50,6 +39,12 @@ export function openNodeThread(options: NodeOptions, workerUrl: string | URL | u
     unref: () => worker.unref(),
     terminate: async () => {
       await worker.terminate();
+    },
+    attach: () => {
+      const { port1, port2 } = new MessageChannel();
+      const attaching: AttachOrder = { attach: port1 };
+      worker.postMessage(attaching, [port1]);
+      return port2;
     },
   };
 }

@@ -1,5 +1,6 @@
 /** The watches of this node's callers: the hub finds their events; this adds periodic progress, and tells the callers. */
 import type { KvMachine } from "../core/kv/machine.ts";
+import { REVISION_PART_EVENTS } from "../core/kv/watch-hub.ts";
 import type { FromNode, ToNode } from "./boundary.ts";
 import { DeadlineHeap } from "./deadline-heap.ts";
 
@@ -22,9 +23,12 @@ export class Watching {
   #machine: KvMachine;
   #askedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(machine: KvMachine, post: (message: FromNode) => void) {
+  /** `partEvents`: up to how many a revision is told whole, if fewer than by default. */
+  constructor(machine: KvMachine, post: (message: FromNode) => void, partEvents: number = REVISION_PART_EVENTS) {
     this.#machine = machine;
     this.#post = post;
+    const { partBounds } = machine.watches;
+    partBounds.events = Math.min(partBounds.events, partEvents);
   }
 
   get count(): number {

@@ -18,7 +18,7 @@ import type { Hello, Lane } from "./transport.ts";
 export interface ListenerEvents {
   onFrame(from: MemberId, lane: Lane, frame: Uint8Array): void;
   /** A member's hello was accepted. */
-  onAccepted(member: MemberId): void;
+  onAccepted(hello: Hello): void;
   /** A member refused our hello. */
   onRefused(member: MemberId, reason: string): void;
 }
@@ -192,7 +192,7 @@ export class Listener {
     this.#accepted.add(accepted);
     connection.sendHello(this.#context.hello(), purpose);
     connection.open();
-    this.#events.onAccepted(accepted.member);
+    this.#events.onAccepted(hello);
     return accepted;
   }
 

@@ -54,6 +54,8 @@ export class OutgoingLink {
   /** Since the last connection that lived for a beat. */
   #failures = 0;
   #attempts = 0;
+  /** Of the process that it leads to, while it is up. */
+  #bootId = 0;
   #refused = false;
   #lacksAddress = false;
   #beatsIdle = 0;
@@ -106,8 +108,16 @@ export class OutgoingLink {
     this.#dial();
   }
 
-  /** The peer has just shown that it is there: no reason to wait longer. */
-  nudge(): void {
+  /**
+   * The peer has just shown that it is there: no reason to wait longer. Nor is there to wait for an answer on a connection to a process that
+   * this one has followed: where its machine lost power, nobody says that the connection is gone, for seconds.
+   */
+  nudge(bootId: number): void {
+    if (this.#state === "up" && bootId !== this.#bootId) this.#connection?.close("the other side has begun anew");
+    this.#dialNow();
+  }
+
+  #dialNow(): void {
     if (this.#state !== "waiting" || this.#purpose === "snapshot") return;
     this.#timer?.cancel();
     this.#dial();
@@ -115,7 +125,7 @@ export class OutgoingLink {
 
   /** The name of a peer's address has been resolved. */
   onResolved(host: string): void {
-    if (this.#lacksAddress && host === this.#address.host) this.nudge();
+    if (this.#lacksAddress && host === this.#address.host) this.#dialNow();
   }
 
   beat(): void {
@@ -202,6 +212,7 @@ export class OutgoingLink {
     }
     this.#timer?.cancel();
     this.#state = "up";
+    this.#bootId = hello.bootId;
     this.#lastFailure = undefined;
     this.#beatsIdle = 0;
     connection.open();

@@ -205,6 +205,26 @@ test("links come back when the other side restarts on the same port", SOON, asyn
   }
 });
 
+test("a link to a process that is gone without a word is given up when the one that follows it dials", SOON, async (t) => {
+  const a = await open(t, 1);
+  const b = await open(t, 2);
+  const { cable, address } = await relay(t, b);
+  a.transport.setPeers([{ id: b.id, address }]);
+  b.transport.setPeers([a.address]);
+  await Promise.all([a.untilReport(`up ${b.id}`), b.untilReport(`up ${a.id}`)]);
+  cable.freeze();
+  a.reports.length = 0;
+  b.transport.setPeers([]);
+  b.hello = helloOf(2, { bootId: 100 });
+  b.transport.setPeers([a.address]);
+  // Silence would be noticed after ten seconds.
+  await a.untilReport(`up ${b.id}`);
+  assert.deepEqual(a.reports, [`down ${b.id}`, `up ${b.id}`]);
+  assert.equal(a.hellos.get(b.id)?.bootId, 100);
+  a.send(b, "urgent", "again");
+  await b.until(() => b.texts(a).includes("again"));
+});
+
 test("one direction that breaks leaves the other up", SOON, async (t) => {
   const a = await open(t, 1);
   const b = await open(t, 2);

@@ -106,7 +106,7 @@ class TcpLinks implements TcpTransport {
     if (options.listen !== undefined) {
       this.#listener = new Listener(this.#context, options.tls, {
         onFrame: (from, lane, frame) => options.events.onFrame(from, lane, frame),
-        onAccepted: (member) => this.#peers.get(member)?.consensus?.nudge(),
+        onAccepted: ({ memberId, bootId }) => this.#peers.get(memberId)?.consensus?.nudge(bootId),
         onRefused: (member, reason) => options.events.onRefused(member, reason),
       });
     }

@@ -356,6 +356,36 @@ export const clientSuite: readonly ClientCase[] = [
     },
   },
   {
+    name: "a revision of very many events arrives in batches that say so, and resuming in the middle of it misses nothing",
+    run: async (client) => {
+      const keys = 10_000;
+      await Promise.all(Array.from({ length: keys }, (_, i) => client.put(`huge/${String(i).padStart(5, "0")}`, "")));
+      const { revision } = await client.delete({ prefix: "huge/" }, { timeoutMs: 30_000 });
+      for (const until of [1, Number.POSITIVE_INFINITY]) {
+        const watch = client.watch({ prefix: "huge/" }, { fromRevision: revision });
+        const batches = watch[Symbol.asyncIterator]();
+        const told: string[] = [];
+        let count = 0;
+        let hasMore = true;
+        for (; hasMore && count < until; count++) {
+          const batch = await take(batches);
+          assert.ok(batch.kind === "events" && batch.revision === revision);
+          told.push(...words(batch));
+          hasMore = batch.more === true;
+        }
+        assert.equal(told[0], "delete huge/00000 request", "from its first event");
+        assert.equal(hasMore, until === 1, "the last one does not say that there is more");
+        if (until > 1) {
+          assert.deepEqual([count, told.length, new Set(told).size], [2, keys, keys]);
+          await client.put("huge/after", "");
+          assert.deepEqual(words(await take(batches)), ["put huge/after="]);
+        }
+        await watch.close();
+      }
+      await client.delete({ prefix: "huge/" });
+    },
+  },
+  {
     name: "a watch starts in the past, with previous values, or with what is there",
     run: async (client) => {
       const { revision } = await client.put("past/a", "1");

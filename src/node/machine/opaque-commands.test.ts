@@ -22,6 +22,7 @@ test("commands come out as they went in, behind the room that was left for heade
       const bytes = batch.finish();
       assert.equal(bytes.byteOffset, 0);
       assert.equal(bytes.byteLength, batch.bytes);
+      assert.ok(bytes.buffer.byteLength <= 2 * bytes.byteLength, "the log bounds what it keeps by its length");
       assert.deepEqual(
         readAll(new OpaqueReader(bytes.subarray(prefixBytes))).map((each) => [...each]),
         commands.map((each) => [...each]),

@@ -49,9 +49,13 @@ export class OpaqueBatch {
     this.count++;
   }
 
-  /** A view of a buffer of its own, from its start. Nothing is added any more. */
+  /**
+   * A view of a buffer of its own, from its start, less than half of which is unused: the log keeps entries in memory as they are, and
+   * bounds them by their length. Nothing is added any more.
+   */
   finish(): Uint8Array<ArrayBuffer> {
-    return this.#buffer.subarray(0, this.#length);
+    const length = this.#length;
+    return 2 * length > this.#buffer.byteLength ? this.#buffer.subarray(0, length) : this.#buffer.slice(0, length);
   }
 }
 

@@ -34,6 +34,7 @@ export class FailingFileSystem implements FileSystem {
         this.#check("write", path);
         handle.write(bytes, position);
       },
+      truncate: (bytes) => handle.truncate(bytes),
       dataSync: () => {
         this.#check("dataSync", path);
         handle.dataSync();
