@@ -21,9 +21,19 @@ export interface Api {
   stop(): void;
 }
 
-/** What is served, by what name. `clientUrls`: where clients reach this member, as MemberList tells them. */
-export function createApi(backend: Backend, clientUrls: () => readonly string[] = (): readonly string[] => []): Api {
-  const context = new ServiceContext(backend, clientUrls);
+/** Etcd's. */
+const WATCH_PROGRESS_MS = 600_000;
+
+/**
+ * What is served, by what name. `clientUrls`: where clients reach this member, as MemberList tells them. `watchProgressMs`: how often a watch that asks
+ * for it is told that nothing happened; default ten minutes.
+ */
+export function createApi(
+  backend: Backend,
+  clientUrls: () => readonly string[] = (): readonly string[] => [],
+  watchProgressMs: number = WATCH_PROGRESS_MS,
+): Api {
+  const context = new ServiceContext(backend, clientUrls, watchProgressMs);
   const methods = [
     ...servedMethods("etcdserverpb.KV", kvService(context)),
     ...servedMethods("etcdserverpb.Watch", watchService(context)),

@@ -8,6 +8,7 @@ import type { KeyInterval } from "../core/kv/table.ts";
 import type { UnpackedKv } from "../core/kv/packed-kv.ts";
 import type { Client, Consistency, Members } from "../client/client.ts";
 import type { ReadWaiter, WriteWaiter } from "../client/calls.ts";
+import type { NodeInspection } from "../client/engine-internals.ts";
 import type { Clock } from "../host/clock.ts";
 import type { Random } from "../host/random.ts";
 import type { PackedRange } from "./kv-responses.ts";
@@ -37,11 +38,13 @@ export interface BackendNode {
 /** A point read from memory; "retry" where it must be asked for. */
 export type Peeked = Omit<UnpackedKv, "key" | "next"> | undefined | "retry";
 
-/** All events of one revision, packed as core/kv/watch-event.ts has it. One object for all watches that they go to. */
+/** The events of one revision, packed as core/kv/watch-event.ts has it. One object for all watches that they go to. */
 export interface PackedEvents {
   readonly revision: number;
   readonly bytes: Uint8Array;
   readonly count: number;
+  /** The revision is larger than what is told at a time: it goes on with what comes next. */
+  readonly more: boolean;
   /** What they hold of a watch's credit until they are taken. */
   readonly creditBytes: number;
   /** As the services have encoded them, for the next watch. */
@@ -94,6 +97,8 @@ export interface Backend {
   readonly clusterId: string;
   readonly memberId: string;
   readonly name: string;
+  /** Watches that are served at a time. */
+  readonly watchesMax: number;
   /** For what needs no packing: members, the friendlier HTTP. */
   readonly client: Client;
   readonly clock: Clock;
@@ -126,4 +131,6 @@ export interface Backend {
   lease(id: string, withKeys: boolean): Promise<BackendLease | undefined>;
   leases(): Promise<readonly string[]>;
   members(linearizable: boolean): Promise<Members>;
+  /** How the node stands, as of one of its turns. */
+  inspect(): Promise<NodeInspection>;
 }

@@ -1,6 +1,6 @@
 /** The backend that an embedded engine is: packed commands go into its tick's batch, packed answers come back as they are. */
 import type { WatchDelivery, WatchSink as DeliverySink } from "../client/watch-delivery.ts";
-import { internalsOf, type EngineInternals } from "../client/engine-internals.ts";
+import { internalsOf, type EngineInternals, type NodeInspection } from "../client/engine-internals.ts";
 import type { Engine } from "../client/engine.ts";
 import type { LocalWatches } from "../client/local-watches.ts";
 import type { Consistency, Members } from "../client/client.ts";
@@ -26,6 +26,8 @@ import {
 } from "./backend.ts";
 import type { PackedRange } from "./kv-responses.ts";
 
+/** Metrics do not wait for a node that hangs. */
+const INSPECTION_MS = 1_000;
 /** A part of a range that is read in parts. */
 const PAGE_BYTES: number = 256 << 10;
 /** What the node may have sent to one watch whose client has not taken it. */
@@ -50,6 +52,7 @@ class EngineBackend implements Backend, WatchOwner {
   readonly clusterId: string;
   readonly memberId: string;
   readonly name: string;
+  readonly watchesMax: number;
   readonly client: Engine;
   readonly clock: Clock;
   readonly random: Random = createNodeRandom();
@@ -65,6 +68,7 @@ class EngineBackend implements Backend, WatchOwner {
     this.memberId = engine.memberId;
     this.name = engine.name;
     this.clock = internals.context.clock;
+    this.watchesMax = internals.context.settings.watchersMax;
     this.#internals = internals;
   }
 
@@ -173,8 +177,8 @@ class EngineBackend implements Backend, WatchOwner {
   eventsOf(delivery: WatchDelivery): PackedEvents {
     let events = this.#events.get(delivery);
     if (events === undefined) {
-      const { revision, bytes, count } = delivery.watched;
-      events = { revision, bytes, count, creditBytes: delivery.creditBytes, encoded: undefined };
+      const { revision, bytes, count, more } = delivery.watched;
+      events = { revision, bytes, count, more, creditBytes: delivery.creditBytes, encoded: undefined };
       this.#events.set(delivery, events);
     }
     return events;
@@ -186,6 +190,10 @@ class EngineBackend implements Backend, WatchOwner {
 
   leases(): Promise<readonly string[]> {
     return this.client.leases.list({ timeoutMs: REQUEST_TIMEOUT_MS });
+  }
+
+  async inspect(): Promise<NodeInspection> {
+    return (await this.#internals.context.calls.inspect(INSPECTION_MS).reply).inspection;
   }
 
   async members(linearizable: boolean): Promise<Members> {

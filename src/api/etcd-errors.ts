@@ -102,6 +102,12 @@ function rpcErrorOf(error: AnyEngineError): RpcError {
     case "CLOSED":
       return etcdError("stopped");
     case "OVERLOADED":
+      // etcd bounds no answer, and so has no text for it.
+      if (error.details.limit === "rangeBytes") {
+        const text = `etcdserver: the answer exceeds ${error.details.max} bytes: set a limit, or use RangeStream`;
+        return new RpcError(Status.RESOURCE_EXHAUSTED, text);
+      }
+      if (error.details.limit === "answerBytes") return new RpcError(Status.RESOURCE_EXHAUSTED, `etcdserver: ${error.message}`);
       return etcdError("tooManyRequests");
     case "NO_SPACE":
       return etcdError("noSpace");

@@ -1,5 +1,5 @@
 /** The types of handlers, computed from the table of services, and the methods as the rpc layer and the JSON gateway take them. */
-import type { CallContext, DuplexStream, Method, MethodKind, ResponseStream } from "../rpc/index.ts";
+import type { CallContext, DuplexStream, Later, Method, MethodKind, ResponseStream } from "../rpc/index.ts";
 import { malformedRequest } from "./etcd-errors.ts";
 import { decodePutRequest, decodeRangeRequest } from "./hot-requests.ts";
 import { decodeMessage, encodeMessage } from "./message-codec.ts";
@@ -16,7 +16,7 @@ type HandlerOf<Row> = Row extends readonly [
   ...(readonly string[]),
 ]
   ? Kind extends "unary"
-    ? (request: Message<Request>, call: CallContext) => Answer<Response> | Promise<Answer<Response>>
+    ? (request: Message<Request>, call: CallContext) => Answer<Response> | Promise<Answer<Response>> | Later<Answer<Response>>
     : Kind extends "serverStream"
       ? (request: Message<Request>, call: ResponseStream<Answer<Response>>) => void | Promise<void>
       : (call: DuplexStream<Message<Request>, Answer<Response>>) => void | Promise<void>

@@ -166,7 +166,7 @@ function scalarFromJson(key: string, type: FieldType, json: unknown, depth: numb
       return message;
     }
     case "bytes":
-      if (typeof json !== "string" || !/^[A-Za-z0-9+/_-]*={0,2}$/.test(json)) throw new MalformedMessage(`${key}: base64 is wanted`);
+      if (typeof json !== "string" || !isBase64(json)) throw new MalformedMessage(`${key}: base64 is wanted`);
       return new Uint8Array(Buffer.from(json, "base64"));
     case "string":
       if (typeof json !== "string") throw new MalformedMessage(`${key}: text is wanted`);
@@ -176,13 +176,20 @@ function scalarFromJson(key: string, type: FieldType, json: unknown, depth: numb
       return json;
     case "enum": {
       if (typeof json === "number" && Number.isInteger(json)) return json | 0;
-      const number = typeof json === "string" ? ENUMS[type.name]![json] : undefined;
+      const values = ENUMS[type.name]!;
+      const number = typeof json === "string" && Object.hasOwn(values, json) ? values[json] : undefined;
       if (number === undefined) throw new MalformedMessage(`${key}: not a value of ${type.name}`);
       return number;
     }
     default:
       return integerFromJson(key, type, json);
   }
+}
+
+/** Of either alphabet, with its padding or without. */
+function isBase64(text: string): boolean {
+  const rest = text.length % 4;
+  return rest !== 1 && (rest === 0 ? /^[A-Za-z0-9+/_-]*={0,2}$/ : /^[A-Za-z0-9+/_-]*$/).test(text);
 }
 
 function integerFromJson(key: string, type: FieldType, json: unknown): number | string {

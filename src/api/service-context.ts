@@ -6,18 +6,25 @@ import type { Backend } from "./backend.ts";
 import { etcdError, wireError } from "./etcd-errors.ts";
 import { ResponseHeads } from "./kv-responses.ts";
 import type { MessageInit } from "./schema/messages.ts";
+import { WatchFeeds } from "./watch-feeds.ts";
 
 /** One for each server. */
 export class ServiceContext {
   readonly backend: Backend;
   readonly heads: ResponseHeads;
+  readonly feeds: WatchFeeds;
 
   /** Where clients reach this member. */
   readonly clientUrls: () => readonly string[];
 
-  constructor(backend: Backend, clientUrls: () => readonly string[]) {
+  /** How often a watch that asks for it is told that nothing happened. */
+  readonly watchProgressMs: number;
+
+  constructor(backend: Backend, clientUrls: () => readonly string[], watchProgressMs: number) {
     this.backend = backend;
+    this.watchProgressMs = watchProgressMs;
     this.clientUrls = clientUrls;
+    this.feeds = new WatchFeeds(backend);
     this.heads = new ResponseHeads(backend.clusterId, backend.memberId, () => backend.term());
   }
 

@@ -1,14 +1,17 @@
 /**
- * WatchResponses with events: the events of a revision are encoded once, however many watches of however many clients they go to; a response is
- * a header, the watch's id, and a copy of that.
+ * What WatchResponses with events are made of: the events of a revision, which are encoded once, however many watches of however many clients they
+ * go to, and the watch's id. A response is a header (kv-responses.ts) and these.
  */
 import type { PackedEvents } from "./backend.ts";
-import { packedEnd, packedKvBytes, writePackedKv, type ResponseHeads } from "./kv-responses.ts";
+import { packedEnd, packedKvBytes, writePackedKv } from "./kv-responses.ts";
 import { varintBytes, wordsBytes, writeVarint, writeWords } from "./proto-writer.ts";
 
 /** Of a packed event (core/kv/watch-event.ts). */
 const FLAG_DELETE = 1;
 const FLAG_PREV_KV = 4;
+
+/** The field fragment: the revision goes on in the next response. */
+export const MORE_FOLLOWS: Uint8Array = Uint8Array.of(0x38, 1);
 
 /** Responses above this are cut between events for those who ask for it: the largest request and 512 KiB. */
 export const FRAGMENT_BYTES_MAX = 2_097_152;
@@ -24,25 +27,14 @@ export function watchIdField(id: string): Uint8Array {
   return field;
 }
 
-/** The response that brings these events to a watch, whose id's field this is. */
-export function encodeEvents(heads: ResponseHeads, idField: Uint8Array, events: PackedEvents): Uint8Array {
-  const encoded = encodedEvents(events);
-  const buffer = Buffer.allocUnsafe(heads.size(events.revision) + idField.length + encoded.length);
-  const at = heads.write(buffer, 0, events.revision);
-  buffer.set(idField, at);
-  buffer.set(encoded, at + idField.length);
-  return buffer;
-}
-
-/** The same in several responses, none much above FRAGMENT_BYTES_MAX unless one event is. All but the last say that more follow. */
-export function encodeFragments(heads: ResponseHeads, idField: Uint8Array, events: PackedEvents): Uint8Array[] {
-  const encoded = encodedEvents(events);
-  if (encoded.length <= FRAGMENT_BYTES_MAX) return [encodeEvents(heads, idField, events)];
+/** Encoded events in parts, none much above FRAGMENT_BYTES_MAX unless it is one event: views. */
+export function fragmentsOf(encoded: Uint8Array): Uint8Array[] {
+  if (encoded.length <= FRAGMENT_BYTES_MAX) return [encoded];
   const parts: Uint8Array[] = [];
   let from = 0;
   let at = 0;
   while (at < encoded.length) {
-    const next = eventEnd(encoded, at);
+    const next = encodedEventEnd(encoded, at);
     if (next - from > FRAGMENT_BYTES_MAX && at > from) {
       parts.push(encoded.subarray(from, at));
       from = at;
@@ -50,23 +42,11 @@ export function encodeFragments(heads: ResponseHeads, idField: Uint8Array, event
     at = next;
   }
   parts.push(encoded.subarray(from));
-  return parts.map((part, i) => {
-    const isLast = i === parts.length - 1;
-    const buffer = Buffer.allocUnsafe(heads.size(events.revision) + idField.length + (isLast ? 0 : 2) + part.length);
-    let end = heads.write(buffer, 0, events.revision);
-    buffer.set(idField, end);
-    end += idField.length;
-    if (!isLast) {
-      buffer[end++] = 0x38;
-      buffer[end++] = 1;
-    }
-    buffer.set(part, end);
-    return buffer;
-  });
+  return parts;
 }
 
 /** Where the encoded event at `at` ends. */
-function eventEnd(encoded: Uint8Array, at: number): number {
+export function encodedEventEnd(encoded: Uint8Array, at: number): number {
   let length = 0;
   let shift = 1;
   let next = at + 1;
@@ -78,7 +58,8 @@ function eventEnd(encoded: Uint8Array, at: number): number {
   }
 }
 
-function encodedEvents(events: PackedEvents): Uint8Array {
+/** Fields `events` of a WatchResponse, encoded once for all that ask. */
+export function encodedEvents(events: PackedEvents): Uint8Array {
   events.encoded ??= encode(events.bytes, events.count);
   return events.encoded;
 }

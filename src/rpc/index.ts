@@ -28,6 +28,7 @@ export type { Method, MethodKind } from "./grpc/method.ts";
 export { RpcServer, type RpcServerOptions } from "./grpc/server.ts";
 export type { CallContext, DuplexStream, Handlers, Peer, RequestStream, ResponseStream } from "./grpc/handler.ts";
 export type { HttpExchange, HttpRequestListener } from "./grpc/http-exchange.ts";
+export { Later, type LaterListener } from "./grpc/later.ts";
 export { RpcClient, type RpcClientOptions } from "./grpc/client.ts";
 export type { CallOptions } from "./grpc/call-options.ts";
 export type { ClientCall } from "./grpc/client-call.ts";

@@ -7,7 +7,7 @@ import { messageFromJson, messageToJson, parseJson } from "../api/json-codec.ts"
 import { MalformedMessage } from "../api/malformed-message.ts";
 import type { Answer, ServedMethod } from "../api/handlers.ts";
 import type { MessageName } from "../api/schema/messages.ts";
-import { Metadata, RpcError, Status, type MessageListener, type Peer } from "../rpc/index.ts";
+import { Later, Metadata, RpcError, Status, type MessageListener, type Peer } from "../rpc/index.ts";
 import type { HttpCall } from "./http-call.ts";
 
 const JSON_TYPE = { "content-type": "application/json" };
@@ -52,7 +52,7 @@ export class Gateway {
 
   /** Answers a call to a path that there is. */
   async handle(call: HttpCall): Promise<void> {
-    const method = this.#methods.get(canonical(call.url.pathname))!;
+    const method = this.#methods.get(canonical(call.path))!;
     if (call.method !== "POST") {
       call.respond(405, { ...JSON_TYPE, allow: "POST" }, errorJson(new RpcError(Status.UNIMPLEMENTED, "Method Not Allowed")));
       return;
@@ -70,7 +70,8 @@ function canonical(path: string): string {
 async function unary(method: ServedMethod, call: HttpCall): Promise<void> {
   try {
     const request = messageFromJson(method.request, parseJson(textOf(call.body) || "{}"));
-    const answer = (await method.handler(request, new GatewayCall(method, call))) as Answer<MessageName>;
+    const given: unknown = method.handler(request, new GatewayCall(method, call));
+    const answer = (await (given instanceof Later ? given.promise() : given)) as Answer<MessageName>;
     call.respond(200, JSON_TYPE, JSON.stringify(jsonOf(method.response, answer)));
   } catch (error) {
     const failure = asRpcError(error);
@@ -109,8 +110,11 @@ function parseObjects(text: string): unknown[] {
     if (isText) {
       if (c === "\\") i++;
       else if (c === '"') isText = false;
+    } else if (c === "{") {
+      if (depth++ === 0) from = i;
+    } else if (depth === 0) {
+      if (!/\s/.test(c ?? "")) throw new MalformedMessage("the body is not JSON");
     } else if (c === '"') isText = true;
-    else if (c === "{" && depth++ === 0) from = i;
     else if (c === "}" && --depth === 0) objects.push(parseJson(text.slice(from, i + 1)));
   }
   if (depth !== 0 || isText) throw new MalformedMessage("the body is not JSON");
@@ -167,6 +171,10 @@ class GatewayCall implements AsyncIterable<unknown> {
     return this.#line({ result: jsonOf(this.#method.response, answer) });
   }
 
+  sendParts(first: Uint8Array, second: Uint8Array, third: Uint8Array): boolean {
+    return this.send(Buffer.concat([first, second, third]));
+  }
+
   #line(json: object): boolean {
     if (this.#isEnded) return true;
     if (!this.#hasBegun) this.#call.begin(200, JSON_TYPE);
@@ -175,6 +183,10 @@ class GatewayCall implements AsyncIterable<unknown> {
   }
 
   writable(): Promise<void> {
+    return this.#call.drained();
+  }
+
+  drained(): Promise<void> {
     return this.#call.drained();
   }
 
@@ -218,9 +230,9 @@ function asRpcError(error: unknown): RpcError {
   return new RpcError(Status.UNKNOWN, "the handler failed");
 }
 
-/** An error as the gateway tells it. */
-export function errorJson(error: RpcError): string {
-  return JSON.stringify({ code: error.code, message: error.message, details: [] });
+/** An error as the gateway tells it. Clients made for etcd up to 3.5 look for its text as `error`, those made for later ones as `message`. */
+export function errorJson({ code, message }: RpcError): string {
+  return JSON.stringify({ error: message, code, message, details: [] });
 }
 
 function textOf(body: Uint8Array): string {

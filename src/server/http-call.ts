@@ -4,12 +4,16 @@
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { HttpExchange } from "../rpc/index.ts";
+import type { BodyBudget } from "./body-budget.ts";
+
+const TEXT = { "content-type": "text/plain; charset=utf-8" };
 
 /** What a route needs to know and to do. */
 export interface HttpCall {
   readonly method: string;
-  /** Path and query. */
-  readonly url: URL;
+  /** The path as it was sent: nothing in it is decoded, and no ".." is resolved. */
+  readonly path: string;
+  readonly query: URLSearchParams;
   readonly host: string;
   readonly body: Uint8Array;
   header(name: string): string | undefined;
@@ -26,39 +30,61 @@ export interface HttpCall {
   onGone(callback: () => void): void;
 }
 
-/** A path that is no URL's is one that nothing is at. */
-function urlOf(path: string): URL {
-  const text = path.startsWith("/") ? path : "/";
-  return URL.canParse(text, "http://host") ? new URL(text, "http://host") : new URL("http://host/");
+interface Target {
+  readonly path: string;
+  readonly query: URLSearchParams;
 }
 
-/** Calls back with the call once its body has come; answers 413 to one that is larger. */
+/** Not by URL, which resolves ".." and what a browser would take for it: a key may hold both. */
+function targetOf(text: string): Target {
+  // A target that is no path ("*", "http://...") is one that nothing is at.
+  if (!text.startsWith("/")) return { path: "", query: new URLSearchParams() };
+  const [target = ""] = text.split("#", 1);
+  const mark = target.indexOf("?");
+  if (mark < 0) return { path: target, query: new URLSearchParams() };
+  return { path: target.slice(0, mark), query: new URLSearchParams(target.slice(mark)) };
+}
+
+/**
+ * Calls back with the call once its body has come. Answers 413 to one that is larger than its bound, 503 where all that are under way are larger than
+ * theirs, and 400 to a request with two hosts, of which nobody can say which one it was let in for.
+ */
 export function collectHttp1(
   request: IncomingMessage,
   response: ServerResponse,
-  bodyBytesMax: number,
+  budget: BodyBudget,
   onCall: (call: HttpCall) => void,
 ): void {
   const parts: Buffer[] = [];
   let bytes = 0;
-  request.on("error", () => {});
-  response.on("error", () => {});
-  request.on("data", (part: Buffer) => {
-    bytes += part.length;
-    if (bytes <= bodyBytesMax) {
-      parts.push(part);
-      return;
-    }
+  const giveBack = (): void => {
+    budget.giveBack(bytes);
+    bytes = 0;
+  };
+  const refuse = (status: number, reason: string): void => {
+    parts.length = 0;
     request.removeAllListeners("data").removeAllListeners("end");
     request.resume();
-    response.writeHead(413, { connection: "close" }).end();
+    response.writeHead(status, { ...TEXT, connection: "close" }).end(`${reason}\n`);
+  };
+  request.on("error", () => {});
+  response.on("error", () => {});
+  // Until the answer is out, or its client is gone: what is collected is held so long.
+  response.once("close", giveBack);
+  if ((request.headersDistinct["host"]?.length ?? 0) > 1) return refuse(400, "one Host is wanted");
+  request.on("data", (part: Buffer) => {
+    if (bytes + part.length > budget.bodyBytesMax) return refuse(413, `a body has at most ${budget.bodyBytesMax} bytes`);
+    if (!budget.grow(bytes, bytes + part.length)) return refuse(503, "too many large requests are under way");
+    bytes += part.length;
+    parts.push(part);
   });
   request.on("end", () => onCall(new Http1Call(request, response, Buffer.concat(parts))));
 }
 
 class Http1Call implements HttpCall {
   readonly method: string;
-  readonly url: URL;
+  readonly path: string;
+  readonly query: URLSearchParams;
   readonly host: string;
   readonly body: Uint8Array;
   readonly #request: IncomingMessage;
@@ -66,7 +92,7 @@ class Http1Call implements HttpCall {
 
   constructor(request: IncomingMessage, response: ServerResponse, body: Buffer) {
     this.method = request.method ?? "";
-    this.url = urlOf(request.url ?? "/");
+    ({ path: this.path, query: this.query } = targetOf(request.url ?? "/"));
     this.host = request.headers.host ?? "";
     this.body = body;
     this.#request = request;
@@ -119,7 +145,8 @@ class Http1Call implements HttpCall {
 /** The same for a request over HTTP/2. */
 export class Http2Call implements HttpCall {
   readonly method: string;
-  readonly url: URL;
+  readonly path: string;
+  readonly query: URLSearchParams;
   readonly host: string;
   readonly body: Uint8Array;
   readonly #exchange: HttpExchange;
@@ -130,7 +157,7 @@ export class Http2Call implements HttpCall {
 
   constructor(exchange: HttpExchange) {
     this.method = exchange.method;
-    this.url = urlOf(exchange.path);
+    ({ path: this.path, query: this.query } = targetOf(exchange.path));
     this.host = exchange.authority;
     this.body = exchange.body;
     this.#exchange = exchange;

@@ -21,7 +21,8 @@ export function refusalOf(call: HttpCall, options: GuardOptions): { readonly sta
     return { status: 403, reason: "Origin is foreign and not among allowedOrigins" };
   }
   const site = call.header("sec-fetch-site");
-  if (origin === undefined && (site === "cross-site" || site === "same-site")) {
+  const isAllowed = origin !== undefined && options.allowedOrigins.includes(origin);
+  if (!isAllowed && (site === "cross-site" || site === "same-site")) {
     return { status: 403, reason: "the request comes from another site" };
   }
   return undefined;
@@ -29,7 +30,7 @@ export function refusalOf(call: HttpCall, options: GuardOptions): { readonly sta
 
 /** The host of a Host header, without port and brackets. */
 function hostName(host: string): string {
-  const name = host.startsWith("[") ? host.slice(1, Math.max(1, host.indexOf("]"))) : host.replace(/:\d*$/, "");
+  const name = /^\[([^\]]*)\](?::\d*)?$/.exec(host)?.[1] ?? host.replace(/:\d*$/, "");
   return name.toLowerCase().replace(/\.$/, "");
 }
 

@@ -10,6 +10,7 @@ const JSON_TYPE = { "content-type": "application/json" };
 const LIST_LIMIT = 1_000;
 const PROGRESS_MS = 15_000;
 const PREFIX = "/kv/";
+const ANY_KEY = Uint8Array.of(0);
 
 const strictText = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -21,14 +22,13 @@ export function isPeoplesPath(path: string): boolean {
 /** Answers a request for such a path. */
 export async function handlePeople(client: Client, call: HttpCall): Promise<void> {
   try {
-    const key = decodeKey(call.url.pathname.slice(PREFIX.length));
-    const isPrefix = call.url.searchParams.has("prefix");
+    const key = decodeKey(call.path.slice(PREFIX.length));
+    const isPrefix = call.query.has("prefix");
     if (key.length === 0 && !isPrefix) throw invalidArgument("path", "/kv/KEY is wanted, or /kv/?prefix for all keys");
     switch (call.method) {
       case "GET":
       case "HEAD":
-        if (call.url.searchParams.has("watch") || call.header("accept") === "text/event-stream")
-          return await watch(client, call, key, isPrefix);
+        if (call.query.has("watch") || call.header("accept") === "text/event-stream") return await watch(client, call, key, isPrefix);
         return await (isPrefix ? list(client, call, key) : get(client, call, key));
       case "PUT":
         return await put(client, call, key);
@@ -62,7 +62,7 @@ function rangeOf(prefix: Uint8Array): { readonly all: true } | { readonly prefix
 }
 
 function readOptionsOf(call: HttpCall): ReadOptions {
-  const query = call.url.searchParams;
+  const { query } = call;
   const consistency = query.get("consistency");
   const revision = query.get("revision");
   return {
@@ -74,7 +74,7 @@ function readOptionsOf(call: HttpCall): ReadOptions {
 async function get(client: Client, call: HttpCall, key: Uint8Array): Promise<void> {
   const kv = await client.get(key, readOptionsOf(call));
   if (kv === undefined) return call.respond(404, JSON_TYPE, json({ error: "there is no such key" }));
-  if (call.url.searchParams.has("json")) return call.respond(200, JSON_TYPE, json(kvJson(kv)));
+  if (call.query.has("json")) return call.respond(200, JSON_TYPE, json(kvJson(kv)));
   const { value } = kv;
   call.respond(
     200,
@@ -92,14 +92,15 @@ async function get(client: Client, call: HttpCall, key: Uint8Array): Promise<voi
 }
 
 async function list(client: Client, call: HttpCall, prefix: Uint8Array): Promise<void> {
-  const asked = Number(call.url.searchParams.get("limit") ?? LIST_LIMIT);
-  const limit = Number.isInteger(asked) && asked >= 1 ? Math.min(asked, LIST_LIMIT) : LIST_LIMIT;
+  const asked = Number(call.query.get("limit") ?? LIST_LIMIT);
+  if (!Number.isInteger(asked) || asked < 1) throw invalidArgument("limit", `a whole number from 1 to ${LIST_LIMIT} is wanted`);
+  const limit = Math.min(asked, LIST_LIMIT);
   const { kvs, count, more, revision } = await client.range(rangeOf(prefix), { ...readOptionsOf(call), limit });
   call.respond(200, JSON_TYPE, json({ revision, count, more, kvs: kvs.map(kvJson) }));
 }
 
 async function put(client: Client, call: HttpCall, key: Uint8Array): Promise<void> {
-  const ttlMs = call.url.searchParams.get("ttlMs");
+  const ttlMs = call.query.get("ttlMs");
   const { revision } = await client.put(key, call.body, ttlMs === null ? {} : { ttlMs: Number(ttlMs) });
   call.respond(200, { ...JSON_TYPE, etag: `"${revision}"` }, json({ revision }));
 }
@@ -107,18 +108,22 @@ async function put(client: Client, call: HttpCall, key: Uint8Array): Promise<voi
 async function watch(client: Client, call: HttpCall, key: Uint8Array, isPrefix: boolean): Promise<void> {
   // A browser that was cut off says what it has seen.
   const seen = call.header("last-event-id") ?? "";
-  const from = call.url.searchParams.get("revision");
+  const from = call.query.get("revision");
   const fromRevision = /^\d+$/.test(seen) ? Number(seen) + 1 : from === null ? undefined : Number(from);
+  let isGone = false;
+  let stop = (): void => {};
+  call.onGone(() => {
+    isGone = true;
+    stop();
+  });
+  if (fromRevision !== undefined) await checkHistory(client, fromRevision);
+  if (isGone) return;
   const watched = client.watch(isPrefix ? rangeOf(key) : key, {
-    prevKv: call.url.searchParams.has("prevKv"),
+    prevKv: call.query.has("prevKv"),
     progressMs: PROGRESS_MS,
     ...(fromRevision === undefined ? {} : { fromRevision }),
   });
-  let isGone = false;
-  call.onGone(() => {
-    isGone = true;
-    void watched.close();
-  });
+  stop = (): void => void watched.close();
   const { revision } = await watched.ready();
   call.begin(200, { "content-type": "text/event-stream", "cache-control": "no-store", "x-revision": String(revision) });
   try {
@@ -133,10 +138,23 @@ async function watch(client: Client, call: HttpCall, key: Uint8Array, isPrefix: 
   }
 }
 
-/** A revision's events; the last bears its number, so that a resumption repeats none and leaves none out. */
+/**
+ * Rejects with COMPACTED where the watch could not begin: told as the status of the answer, since a browser comes again for ever after a stream that
+ * has ended, and never after a 410.
+ */
+async function checkHistory(client: Client, fromRevision: number): Promise<void> {
+  try {
+    await client.get(ANY_KEY, { revision: fromRevision, consistency: "eventual" });
+  } catch (error) {
+    // The next one is still to come.
+    if (!EngineError.is(error, "FUTURE_REVISION")) throw error;
+  }
+}
+
+/** A revision's events; its last bears its number, so that a resumption leaves none out, and repeats none but of a revision that was cut off. */
 function eventsOf(batch: WatchBatch): string {
   if (batch.kind !== "events") return `event: ${batch.kind}\nid: ${batch.revision}\ndata: ${json({ revision: batch.revision })}\n\n`;
-  const last = batch.events.length - 1;
+  const last = batch.more === true ? -1 : batch.events.length - 1;
   return batch.events
     .map((event, i) => {
       const data =

@@ -26,7 +26,7 @@ const READY = ["data_corruption", "serializable_read", "linearizable_read", "non
 
 /** Answers a probe; false: the path is none. */
 export async function handleProbe(backend: Backend, call: HttpCall): Promise<boolean> {
-  const path = call.url.pathname;
+  const { path } = call;
   const [, root, name, ...more] = path.split("/");
   if (more.length > 0 || (name !== undefined && root !== "livez" && root !== "readyz")) return false;
   if (root !== "health" && root !== "livez" && root !== "readyz" && root !== "version") return false;
@@ -45,7 +45,7 @@ export async function handleProbe(backend: Backend, call: HttpCall): Promise<boo
 }
 
 async function health(backend: Backend, call: HttpCall): Promise<void> {
-  const query = call.url.searchParams;
+  const { query } = call;
   const excluded = query.getAll("exclude");
   const reason = await unhealthy(backend, query.get("serializable") === "true", excluded);
   call.respond(reason === "" ? 200 : 503, JSON_TYPE, JSON.stringify({ health: reason === "" ? "true" : "false", reason }));
@@ -79,7 +79,7 @@ function linearizableRead(backend: Backend): Promise<string | undefined> {
 async function checks(backend: Backend, call: HttpCall, root: "livez" | "readyz", name: string | undefined): Promise<void> {
   const all = root === "livez" ? LIVE : READY;
   if (name !== undefined && name !== "" && !all.includes(name)) return call.respond(404, TEXT, "Not Found\n");
-  const excluded = call.url.searchParams.getAll("exclude");
+  const excluded = call.query.getAll("exclude");
   const chosen = (name === undefined || name === "" ? all : [name]).filter((check) => !excluded.includes(check));
   const results = await Promise.all(chosen.map(async (check) => [check, await CHECKS[check]!(backend)] as const));
   const isGood = results.every(([, failure]) => failure === undefined);
@@ -87,6 +87,6 @@ async function checks(backend: Backend, call: HttpCall, root: "livez" | "readyz"
     .map(([check, failure]) => (failure === undefined ? `[+]${check} ok\n` : `[-]${check} failed: ${failure}\n`))
     .join("");
   const verdict = isGood ? "ok\n" : `${root} check failed\n`;
-  const isVerbose = !isGood || call.url.searchParams.has("verbose");
+  const isVerbose = !isGood || call.query.has("verbose");
   call.respond(isGood ? 200 : 503, TEXT, isVerbose ? `${lines}${verdict}` : verdict);
 }

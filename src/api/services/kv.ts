@@ -7,7 +7,7 @@ import type { PutCommandOptions } from "../../core/kv/command.ts";
 import type { UnpackedKv } from "../../core/kv/packed-kv.ts";
 import type { ResultReader } from "../../core/kv/result.ts";
 import type { EngineError } from "../../errors.ts";
-import type { CallContext, ResponseStream } from "../../rpc/index.ts";
+import { Later, type CallContext, type ResponseStream } from "../../rpc/index.ts";
 import { etcdError, wireError } from "../etcd-errors.ts";
 import type { Answer, ServiceHandlers } from "../handlers.ts";
 import { toInterval } from "../intervals.ts";
@@ -48,7 +48,7 @@ function range(
   context: ServiceContext,
   request: RangeMessage,
   call: CallContext,
-): Answer<"etcdserverpb.RangeResponse"> | Promise<Answer<"etcdserverpb.RangeResponse">> {
+): Answer<"etcdserverpb.RangeResponse"> | Promise<Answer<"etcdserverpb.RangeResponse">> | Later<Uint8Array> {
   checkRange(request);
   const { backend, heads } = context;
   context.admit(call, request.serializable);
@@ -70,39 +70,30 @@ function range(
     } catch (error) {
       throw wireError(error);
     }
-    return waiter.promise;
+    return waiter;
   }
   return rangeAnswer(context, request);
 }
 
-/** One read's promise and what is kept for its response: no closure for each. */
-class PointWaiter implements ReadWaiter {
-  readonly promise: Promise<Uint8Array> = new Promise<Uint8Array>(capture);
-  private readonly resolve: (response: Uint8Array) => void = capturedResolve;
-  private readonly rejectPromise: (error: unknown) => void = capturedReject;
+/** One read, and what is kept for its response: neither closure nor promise for each. */
+class PointWaiter extends Later<Uint8Array> implements ReadWaiter {
   private readonly heads: ResponseHeads;
   private readonly shape: RangeMessage;
 
   constructor(heads: ResponseHeads, shape: RangeMessage) {
+    super();
     this.heads = heads;
     this.shape = shape;
   }
 
   take(kv: UnpackedKv | undefined, revision: number): void {
-    this.resolve(encodePointResponse(this.heads, revision, kv, this.shape));
+    this.succeed(encodePointResponse(this.heads, revision, kv, this.shape));
   }
 
   reject(error: EngineError): void {
-    this.rejectPromise(wireError(error));
+    this.fail(wireError(error));
   }
 }
-
-let capturedResolve!: (response: Uint8Array) => void;
-let capturedReject!: (error: unknown) => void;
-const capture = (resolve: (response: Uint8Array) => void, reject: (error: unknown) => void): void => {
-  capturedResolve = resolve;
-  capturedReject = reject;
-};
 
 async function rangeAnswer(context: ServiceContext, request: RangeMessage): Promise<Answer<"etcdserverpb.RangeResponse">> {
   try {
@@ -157,7 +148,7 @@ function streamPart(heads: ResponseHeads | undefined, page: PackedRange): Uint8A
   return Buffer.concat([head, response]);
 }
 
-function put(context: ServiceContext, request: PutMessage, call: CallContext): Promise<Uint8Array> {
+function put(context: ServiceContext, request: PutMessage, call: CallContext): Later<Uint8Array> {
   checkPut(request);
   context.admit(call);
   const plain = request.lease === NO_ID && !request.prev_kv && !request.ignore_value && !request.ignore_lease;
@@ -174,29 +165,27 @@ function put(context: ServiceContext, request: PutMessage, call: CallContext): P
     backend.writes().put(request.key, request.value, options);
     const waiter = new PutWaiter(context.heads);
     backend.wrote(waiter);
-    return waiter.promise;
+    return waiter;
   } catch (error) {
     throw packingError(error);
   }
 }
 
-/** One put's promise: no closure for each. */
-class PutWaiter implements WriteWaiter {
-  readonly promise: Promise<Uint8Array> = new Promise<Uint8Array>(capture);
-  private readonly resolve: (response: Uint8Array) => void = capturedResolve;
-  private readonly rejectPromise: (error: unknown) => void = capturedReject;
+/** One put: neither closure nor promise for each. */
+class PutWaiter extends Later<Uint8Array> implements WriteWaiter {
   private readonly heads: ResponseHeads;
 
   constructor(heads: ResponseHeads) {
+    super();
     this.heads = heads;
   }
 
   take(reader: ResultReader): void {
-    this.resolve(encodePutResponse(this.heads, reader.revision, reader.prevKv()));
+    this.succeed(encodePutResponse(this.heads, reader.revision, reader.prevKv()));
   }
 
   reject(error: EngineError): void {
-    this.rejectPromise(wireError(error));
+    this.fail(wireError(error));
   }
 }
 

@@ -1,29 +1,26 @@
 /**
  * One stream of the Watch service. Watches are answered in the order in which they were asked for, each before its first event; each gets whole
- * revisions in order. What a client does not take is held by the credit of its watches, not here: the node then serves them from history.
+ * revisions in order. What a client does not take is not held here: its watches (stream-watch.ts) wait until it does.
  */
 import { compareBytes } from "../../core/kv/bytes.ts";
-import { EngineError } from "../../errors.ts";
 import type { Timer } from "../../host/clock.ts";
 import type { DuplexStream } from "../../rpc/index.ts";
-import type { BackendWatch, PackedEvents, WatchSink } from "../backend.ts";
 import { ETCD_ERRORS, etcdError, wireError } from "../etcd-errors.ts";
 import type { Answer } from "../handlers.ts";
 import { isOpenEnd, toInterval } from "../intervals.ts";
 import { NO_ID, type Message, type MessageInit } from "../schema/messages.ts";
 import type { ServiceContext } from "../service-context.ts";
-import { encodeEvents, encodeFragments, watchIdField } from "../watch-responses.ts";
+import { StreamWatch } from "./stream-watch.ts";
 
 type WatchRequest = Message<"etcdserverpb.WatchRequest">;
-type CreateRequest = Message<"etcdserverpb.WatchCreateRequest">;
+/** What a watch is made of. */
+export type CreateRequest = Message<"etcdserverpb.WatchCreateRequest">;
 type ResponseInit = MessageInit<"etcdserverpb.WatchResponse">;
 /** The stream that a WatchStream serves. */
 export type WatchCall = DuplexStream<WatchRequest, Answer<"etcdserverpb.WatchResponse">>;
 
 /** Watches of one stream. More are cancelled as they are made. */
 export const STREAM_WATCHES_MAX = 65_536;
-/** How often a watch that asks for it is told that nothing happened. */
-const PROGRESS_MS = 600_000;
 /** -1: of no watch. */
 const NO_WATCH = "ffffffffffffffff";
 /** A stream that wants a leader ends when none was known for this long: three election timeouts. */
@@ -35,6 +32,12 @@ const ANSWERED_KEPT = 1_024;
 
 const ALL = Uint8Array.of(0);
 
+/** The answer to a request, once it is known, and whom it is about. */
+export interface Creation {
+  readonly watch: StreamWatch | undefined;
+  response: ResponseInit | undefined;
+}
+
 /** One stream. */
 export class WatchStream {
   readonly context: ServiceContext;
@@ -43,15 +46,14 @@ export class WatchStream {
   /** Cancelled for compaction, which clients answer with a cancellation of their own. Bounded together with the watches. */
   readonly #compacted = new Set<string>();
   /** Created, and not answered yet, in their order. */
-  #unanswered: Unanswered[] = [];
+  #unanswered: Creation[] = [];
   /** How many of them have been answered meanwhile. */
   #answered = 0;
   #nextId = 0;
   /** Progress that was asked for: who has not told it yet, and the lowest revision of those who have. */
   #progress: { readonly waiting: Set<StreamWatch>; revision: number } | undefined;
-  /** Taken by the call while much waits: given back when little does. */
-  #untaken: { readonly watch: BackendWatch; readonly events: PackedEvents }[] = [];
-  #isWaiting = false;
+  /** While the client takes nothing: the watches that have something for it. */
+  #waiting: StreamWatch[] | undefined;
   #isEnded = false;
   #leaderCheck: Timer | undefined;
   #forgetStop: (() => void) | undefined;
@@ -107,10 +109,10 @@ export class WatchStream {
       return this.#refuse("mvcc: duplicate watch ID provided on the WatchStream");
     if (this.#watches.size + this.#compacted.size >= STREAM_WATCHES_MAX) return this.#refuse("etcdserver: too many watches on one stream");
     const id = request.watch_id === NO_ID ? this.#newId() : request.watch_id;
-    const watch = new StreamWatch(this, id, request);
+    const watch = new StreamWatch(this, id, { request, interval: toInterval(key, rangeEnd) });
     this.#watches.set(id, watch);
     this.#unanswered.push(watch.creation);
-    watch.open({ key, rangeEnd });
+    watch.open();
     if (this.#progress === undefined) return;
     // Progress that is told on the stream is told of this watch as well, which may begin long ago.
     this.#progress.waiting.add(watch);
@@ -218,33 +220,45 @@ export class WatchStream {
   }
 
   /** Sends a response. */
-  send(response: Answer<"etcdserverpb.WatchResponse">): boolean {
-    return this.#isEnded || this.#call.send(response as ResponseInit);
+  send(response: Answer<"etcdserverpb.WatchResponse">): void {
+    if (!this.#isEnded && !this.#call.send(response as ResponseInit)) this.#wait();
   }
 
-  /** Sends a watch's events; what they hold of its credit is given back when the client has taken enough. */
-  sendEvents(watch: BackendWatch, events: PackedEvents, responses: readonly Uint8Array[]): void {
-    let hasRoom = true;
-    for (const response of responses) hasRoom = this.send(response) && hasRoom;
-    if (hasRoom && !this.#isWaiting) {
-      watch.taken(events);
-      return;
-    }
-    this.#untaken.push({ watch, events });
-    if (!this.#isWaiting) this.#wait();
+  /** Sends a response that lies in three parts, of which the last may be large, and stands in others too. */
+  sendParts(first: Uint8Array, second: Uint8Array, third: Uint8Array): void {
+    if (!this.#isEnded && !this.#call.sendParts(first, second, third)) this.#wait();
+  }
+
+  /** Whether the client takes something. False: the watch is woken when it does. */
+  isReady(watch: StreamWatch): boolean {
+    if (this.#isEnded) return false;
+    if (this.#waiting === undefined) return true;
+    if (!watch.isWaiting) this.#waiting.push(watch);
+    watch.isWaiting = true;
+    return false;
   }
 
   #wait(): void {
-    this.#isWaiting = true;
-    this.#call.writable().then(
-      () => {
-        this.#isWaiting = false;
-        const untaken = this.#untaken;
-        this.#untaken = [];
-        for (const { watch, events } of untaken) watch.taken(events);
-      },
+    if (this.#waiting !== undefined) return;
+    this.#waiting = [];
+    this.#call.drained().then(
+      () => this.#wake(),
       () => this.#end(),
     );
+  }
+
+  /** The first ones first, until the client takes nothing again. */
+  #wake(): void {
+    const woken = this.#waiting ?? [];
+    this.#waiting = undefined;
+    let next = 0;
+    while (next < woken.length && !this.#isBlocked) woken[next++]!.wake();
+    if (next < woken.length) this.#waiting = woken.slice(next).concat(this.#waiting ?? []);
+  }
+
+  /** A call's doing changes it. */
+  get #isBlocked(): boolean {
+    return this.#waiting !== undefined;
   }
 
   /** Ends the stream with an error. */
@@ -262,109 +276,6 @@ export class WatchStream {
     for (const watch of this.#watches.values()) watch.close();
     this.#watches.clear();
     this.#unanswered = [];
-    this.#untaken = [];
-  }
-}
-
-interface Unanswered {
-  readonly watch: StreamWatch | undefined;
-  response: ResponseInit | undefined;
-}
-
-/** One watch of a stream. */
-class StreamWatch implements WatchSink {
-  readonly id: string;
-  readonly creation: Unanswered = { watch: this, response: undefined };
-  readonly startRevision: number;
-  readonly wantsProgress: boolean;
-  readonly #stream: WatchStream;
-  readonly #idField: Uint8Array;
-  readonly #prevKv: boolean;
-  readonly #fragment: boolean;
-  readonly #only: "puts" | "deletes" | "nothing" | undefined;
-  #watch: BackendWatch | undefined;
-  /** What came before its creation was answered: bounded by its credit. undefined once it is. */
-  #held: (() => void)[] | undefined = [];
-
-  constructor(stream: WatchStream, id: string, request: CreateRequest) {
-    this.id = id;
-    this.startRevision = request.start_revision;
-    this.wantsProgress = request.progress_notify;
-    this.#stream = stream;
-    this.#idField = watchIdField(id);
-    this.#prevKv = request.prev_kv;
-    this.#fragment = request.fragment;
-    const noPuts = request.filters.includes(0);
-    const noDeletes = request.filters.includes(1);
-    this.#only = noPuts && noDeletes ? "nothing" : noPuts ? "deletes" : noDeletes ? "puts" : undefined;
-  }
-
-  open(range: { readonly key: Uint8Array; readonly rangeEnd: Uint8Array }): void {
-    const { key, rangeEnd } = range;
-    this.#watch = this.#stream.context.backend.watch(
-      {
-        interval: toInterval(key, rangeEnd),
-        fromRevision: this.startRevision === 0 ? undefined : this.startRevision,
-        prevKv: this.#prevKv,
-        only: this.#only === "nothing" ? undefined : this.#only,
-        progressMs: this.wantsProgress ? PROGRESS_MS + (this.#stream.context.backend.random.uint32() % (PROGRESS_MS / 10)) : 0,
-      },
-      this,
-    );
-  }
-
-  requestProgress(): void {
-    this.#watch?.requestProgress();
-  }
-
-  close(): void {
-    this.#watch?.close();
-    this.#watch = undefined;
-    this.#held = undefined;
-  }
-
-  onAnswered(): void {
-    const held = this.#held;
-    this.#held = undefined;
-    for (const act of held ?? []) act();
-  }
-
-  onRegistered(revision: number): void {
-    // A watch of the past, or of what is to come, is told where the data is, not where it begins.
-    this.#stream.onCreated(this, this.startRevision === 0 ? revision : this.#stream.context.backend.revision());
-  }
-
-  onEvents(events: PackedEvents): void {
-    if (this.#held !== undefined) {
-      this.#held.push(() => this.onEvents(events));
-      return;
-    }
-    const watch = this.#watch;
-    if (watch === undefined) return;
-    if (this.#only === "nothing") {
-      watch.taken(events);
-      return;
-    }
-    const { heads } = this.#stream.context;
-    const responses = this.#fragment ? encodeFragments(heads, this.#idField, events) : [encodeEvents(heads, this.#idField, events)];
-    this.#stream.sendEvents(watch, events, responses);
-  }
-
-  onProgress(revision: number): void {
-    if (this.#held !== undefined) this.#held.push(() => this.onProgress(revision));
-    else this.#stream.onProgress(this, revision);
-  }
-
-  onCompacted(compactRevision: number): void {
-    // It was never registered, if it began there.
-    this.#stream.onCreated(this, this.#stream.context.backend.revision());
-    if (this.#held !== undefined) this.#held.push(() => this.onCompacted(compactRevision));
-    else this.#stream.onCompacted(this, compactRevision);
-  }
-
-  onEnd(error: unknown): void {
-    const isRefusal = this.creation.response === undefined && EngineError.is(error, "OVERLOADED");
-    if (isRefusal) this.#stream.onRefused(this, ETCD_ERRORS.tooManyRequests[1]);
-    else this.#stream.fail(error);
+    this.#waiting = undefined;
   }
 }

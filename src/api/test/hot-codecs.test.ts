@@ -11,7 +11,8 @@ import { encodeDeleteResponse, encodePointResponse, encodePutResponse, encodeRan
 import { MalformedMessage } from "../malformed-message.ts";
 import { decodeMessage, encodeMessage } from "../message-codec.ts";
 import type { MessageName } from "../schema/messages.ts";
-import { encodeEvents, encodeFragments, FRAGMENT_BYTES_MAX, watchIdField } from "../watch-responses.ts";
+import { batchOf, headOf } from "../watch-batch.ts";
+import { encodedEvents, FRAGMENT_BYTES_MAX, fragmentsOf, watchIdField } from "../watch-responses.ts";
 import { messageArbitrary } from "./messages.ts";
 
 const CLUSTER = "cdf818194e3a8c32";
@@ -138,7 +139,7 @@ function packEvents(
     pack(writer, kv);
     if (before !== undefined) pack(writer, before);
   }
-  return { revision: 9, bytes: writer.take(), count: events.length, creditBytes: 0, encoded: undefined };
+  return { revision: 9, bytes: writer.take(), count: events.length, more: false, creditBytes: 0, encoded: undefined };
 }
 
 void test("Events are encoded once, and each watch gets them under its own id", () => {
@@ -152,8 +153,10 @@ void test("Events are encoded once, and each watch gets them under its own id", 
         kv: kvJson(kv),
         ...(before === undefined ? {} : { prev_kv: kvJson(before) }),
       }));
+      const batch = batchOf(packed);
       for (const id of watches) {
-        const response = encodeEvents(heads, watchIdField(id.toString(16).padStart(16, "0")), packed);
+        const idField = watchIdField(id.toString(16).padStart(16, "0"));
+        const response = Buffer.concat([headOf(batch, heads), idField, batch.encoded]);
         const signed = BigInt.asIntN(64, id);
         assert.deepEqual(json("etcdserverpb.WatchResponse", response), {
           header: headerOf(9),
@@ -178,17 +181,10 @@ void test("A response that is too large is cut between events, for those who ask
     next: 0,
   });
   const packed = packEvents(Array.from({ length: 7 }, (_, i) => ({ kv: kv(i), isDelete: false, before: undefined })));
-  const parts = encodeFragments(heads, watchIdField("0000000000000005"), packed).map((part) =>
-    decodeMessage("etcdserverpb.WatchResponse", part),
-  );
+  const parts = fragmentsOf(encodedEvents(packed)).map((part) => decodeMessage("etcdserverpb.WatchResponse", part));
   assert.deepEqual(
-    parts.map(({ fragment, events }) => [fragment, events.length]),
-    [
-      [true, 2],
-      [true, 2],
-      [true, 2],
-      [false, 1],
-    ],
+    parts.map(({ events }) => events.length),
+    [2, 2, 2, 1],
   );
   assert.deepEqual(
     parts.flatMap(({ events }) => events.map((event) => event.kv!.key[0])),
@@ -196,7 +192,7 @@ void test("A response that is too large is cut between events, for those who ask
   );
   // One event is never cut.
   const huge = packEvents([{ kv: { ...kv(1), value: new Uint8Array(FRAGMENT_BYTES_MAX) }, isDelete: false, before: undefined }]);
-  assert.equal(encodeFragments(heads, new Uint8Array(0), huge).length, 1);
+  assert.equal(fragmentsOf(encodedEvents(huge)).length, 1);
 });
 
 void test("What a test packs is what the node packs", () => {

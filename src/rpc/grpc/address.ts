@@ -13,9 +13,9 @@ export interface Address {
 
 /** The address that a text names, see `RpcClientOptions.endpoints`. Throws TypeError if it names none. */
 export function parseEndpoint(text: string, isTlsGiven: boolean, authority: string | undefined): Address {
-  if (text.startsWith("unix:")) {
-    const path = text.slice(5).replace(/^\/\/\//, "/");
-    return { host: "", port: 0, path, isTls: isTlsGiven, authority: authority ?? "localhost" };
+  const unix = /^unix(s?):(?:\/\/)?(.+)$/s.exec(text);
+  if (unix !== null) {
+    return { host: "", port: 0, path: unix[2], isTls: isTlsGiven || unix[1] === "s", authority: authority ?? "localhost" };
   }
   const scheme = /^(https?):\/\//.exec(text);
   const rest = scheme === null ? text : text.slice(scheme[0].length).replace(/\/$/, "");

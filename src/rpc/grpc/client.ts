@@ -19,7 +19,7 @@ import { RpcError, Status } from "./status.ts";
 
 /** What a client can be told. */
 export interface RpcClientOptions {
-  /** "host:port", "http://host:port", "https://host:port", "[::1]:port" or "unix:/path". At least one. */
+  /** "host:port", "http://host:port", "https://host:port", "[::1]:port", "unix:/path", or "unixs:/path" under TLS. At least one. */
   readonly endpoints: readonly string[];
   /**
    * "first": one connection, to the first endpoint that can be reached. "roundRobin": one to each, calls take turns, and an endpoint that was lost is

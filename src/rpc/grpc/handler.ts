@@ -1,12 +1,13 @@
 /** What handlers of the server are given, and what they look like. */
 import type { MessageListener } from "./inbox.ts";
+import type { Later } from "./later.ts";
 import type { Metadata, MetadataInit } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import type { RpcError } from "./status.ts";
 
 /** What handlers look like, for each kind of method. Those that return no promise although they stream keep the call open until its `end` or `fail`. */
 export interface Handlers<Request, Response> {
-  unary: (request: Request, call: CallContext) => Response | Promise<Response>;
+  unary: (request: Request, call: CallContext) => Response | Promise<Response> | Later<Response>;
   serverStream: (request: Request, call: ResponseStream<Response>) => void | Promise<void>;
   clientStream: (call: RequestStream<Request>) => Promise<Response>;
   bidi: (call: DuplexStream<Request, Response>) => void | Promise<void>;
@@ -54,8 +55,15 @@ export interface Peer {
 export interface ResponseStream<Response> extends CallContext {
   /** Sends a message. False: much waits already, better wait for `writable()`. After a cancellation it does nothing and returns false. */
   send(message: Response): boolean;
+  /**
+   * Sends a message that is encoded, and lies in three parts, which must not change afterwards. False: it waits for the connection, better wait for
+   * `drained()`. After a cancellation it does nothing and returns false.
+   */
+  sendParts(first: Uint8Array, second: Uint8Array, third: Uint8Array): boolean;
   /** Resolves when little waits. Rejects with the RpcError if the call is cancelled or has failed. */
   writable(): Promise<void>;
+  /** The same when nothing waits. */
+  drained(): Promise<void>;
   /** Ends the call with OK. Not needed in handlers that return a promise. */
   end(): void;
   /** Ends the call with an error. */

@@ -5,6 +5,7 @@
  */
 import type { Stream } from "../http2/stream.ts";
 import { COPIED_BYTES_MAX } from "../http2/output.ts";
+import { FRAME_BYTES_DEFAULT } from "../http2/protocol.ts";
 import { compress, decompress } from "./compression.ts";
 import type { MemoryBudget } from "../http2/memory-budget.ts";
 import { RpcError, Status } from "./status.ts";
@@ -13,6 +14,8 @@ import { RpcError, Status } from "./status.ts";
 export const WAITING_MESSAGE_BYTES = 128;
 
 const PREFIX_BYTES = 5;
+/** What many are sent is not copied for each of them from this size on: what lies in the processor's cache is read from there again. */
+const REFERENCED_BYTES_MIN = 3_072;
 const COLLECTED_BYTES_MIN = 4096;
 
 /** What takes the messages. */
@@ -175,6 +178,30 @@ export function writeMessage(stream: Stream, bytes: Uint8Array, compressed: bool
   stream.write(prefix);
   stream.write(bytes);
   if (end) stream.end();
+}
+
+/** Sends a message that lies in three parts, on a stream that goes on. The last part, if it is large, is not copied but kept until it is sent. */
+export function writeMessageParts(stream: Stream, first: Uint8Array, second: Uint8Array, third: Uint8Array): void {
+  const length = first.length + second.length + third.length;
+  const isReferenced = third.length >= REFERENCED_BYTES_MIN;
+  const place =
+    length + PREFIX_BYTES > FRAME_BYTES_DEFAULT ? -1 : stream.room(length + PREFIX_BYTES, false, isReferenced ? third.length : 0);
+  if (place < 0) {
+    const head = Buffer.allocUnsafe(PREFIX_BYTES + first.length + second.length);
+    writePrefix(head, 0, false, length);
+    head.set(first, PREFIX_BYTES);
+    head.set(second, PREFIX_BYTES + first.length);
+    stream.write(head);
+    stream.write(third);
+    return;
+  }
+  const { buffer } = stream.connection.sender.output;
+  writePrefix(buffer, place, false, length);
+  let at = place + PREFIX_BYTES;
+  for (let i = 0; i < first.length; i++) buffer[at++] = first[i]!;
+  for (let i = 0; i < second.length; i++) buffer[at++] = second[i]!;
+  if (isReferenced) stream.connection.sender.output.piece(third);
+  else buffer.set(third, at);
 }
 
 function writePrefix(target: Uint8Array, at: number, compressed: boolean, length: number): void {

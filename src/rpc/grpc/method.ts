@@ -18,4 +18,6 @@ export interface Method<Request, Response, Kind extends MethodKind = MethodKind>
   readonly decodeRequest: (bytes: Uint8Array) => Request;
   readonly encodeResponse: (message: Response) => Uint8Array;
   readonly decodeResponse: (bytes: Uint8Array) => Response;
+  /** A message of so many bytes is sent that its handler has encoded (`sendParts`). */
+  readonly onEncoded?: (bytes: number) => void;
 }

@@ -9,7 +9,8 @@ import { WRITABLE_BYTES } from "../http2/sender.ts";
 import type { Stream, StreamListener, StreamReset } from "../http2/stream.ts";
 import type { Timed } from "./deadlines.ts";
 import { Inbox, type MessageListener } from "./inbox.ts";
-import { bytesOf, MessageReader, WAITING_MESSAGE_BYTES, writeMessage, type MessageSink } from "./message-framing.ts";
+import { Later, type LaterListener } from "./later.ts";
+import { bytesOf, MessageReader, WAITING_MESSAGE_BYTES, writeMessage, writeMessageParts, type MessageSink } from "./message-framing.ts";
 import { Metadata, type MetadataInit } from "./metadata.ts";
 import type { DuplexStream, Peer, Registration } from "./handler.ts";
 import { requestHeadOf } from "./request-head.ts";
@@ -20,7 +21,7 @@ import { statusFields } from "./status-fields.ts";
 /** Data waiting on the stream, beyond which `send` says to wait. */
 const SEND_BYTES_HIGH = 65_536;
 /** A call of any kind; handlers see it through the interfaces of their kind. */
-export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStream<unknown, unknown> {
+export class ServerCall implements StreamListener, MessageSink, Timed, LaterListener, DuplexStream<unknown, unknown> {
   compress = false;
   deadlineAtMs: number = Number.POSITIVE_INFINITY;
   heapIndex = -1;
@@ -228,7 +229,10 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
       this.#onHandlerError(error);
       return;
     }
-    if (typeof result === "object" && result !== null && typeof (result as PromiseLike<unknown>).then === "function") {
+    if (result instanceof Later) {
+      this.#returnedPromise = true;
+      result.listen(this);
+    } else if (typeof result === "object" && result !== null && typeof (result as PromiseLike<unknown>).then === "function") {
       this.#returnedPromise = true;
       (result as PromiseLike<unknown>).then(
         (value) => this.#onHandlerResult(value, true),
@@ -237,6 +241,16 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     } else {
       this.#onHandlerResult(result, false);
     }
+  }
+
+  /** Of a Later. */
+  onResponse(response: unknown): void {
+    this.#onHandlerResult(response, true);
+  }
+
+  /** Of a Later. */
+  onError(error: unknown): void {
+    this.#onHandlerError(error);
   }
 
   #onHandlerResult(value: unknown, wasPromise: boolean): void {
@@ -349,12 +363,29 @@ export class ServerCall implements StreamListener, MessageSink, Timed, DuplexStr
     return this.#stream.queuedBytes < SEND_BYTES_HIGH;
   }
 
+  sendParts(first: Uint8Array, second: Uint8Array, third: Uint8Array): boolean {
+    if (this.#isSettled) return false;
+    if (!this.#headSent) this.#sendHead(undefined);
+    this.#registration.method.onEncoded?.(first.length + second.length + third.length);
+    if (this.compress && this.#isGzip) writeMessage(this.#stream, Buffer.concat([first, second, third]), true, false);
+    else writeMessageParts(this.#stream, first, second, third);
+    return this.#stream.queue === undefined;
+  }
+
   writable(): Promise<void> {
+    return this.#whenQueued(WRITABLE_BYTES);
+  }
+
+  drained(): Promise<void> {
+    return this.#whenQueued(1);
+  }
+
+  #whenQueued(belowBytes: number): Promise<void> {
     const error = this.#cancellation ?? this.#failure;
     if (error !== undefined) return Promise.reject(error);
     // Not at once: a handler that goes on sending after the end would never let the event loop turn again.
     if (this.#isSettled) return new Promise((resolve) => setImmediate(resolve));
-    if (this.#stream.queuedBytes < WRITABLE_BYTES) return Promise.resolve();
+    if (this.#stream.queuedBytes < belowBytes) return Promise.resolve();
     this.#stream.wantsWritable = true;
     return new Promise((resolve, reject) => (this.#writableWaiters ??= []).push({ resolve, reject }));
   }

@@ -193,7 +193,8 @@ export class RpcServer {
 
   /**
    * Stops listening, lets open calls finish and their clients read the answers for up to `graceMs` (default 0: none), then ends them. HTTP/1.1
-   * connections are destroyed at the end of that. Settles always: at most half a second after the time of grace.
+   * connections are destroyed at the end of that. Clients without a call have half a second of it, and half a second more to read the end. Settles
+   * always: at most half a second after the time of grace.
    */
   async close(options: { readonly graceMs?: number } = {}): Promise<void> {
     this.#isClosing = true;
@@ -202,8 +203,16 @@ export class RpcServer {
     for (const socket of this.#undecided.keys()) socket.destroy();
     const graceMs = Math.min(options.graceMs ?? 0, TIMER_MS_MAX);
     if (graceMs > 0 && !this.#isEmpty) {
+      const idle = [...this.#connections.keys()]
+        .filter(isIdle)
+        .map((connection) => ({ connection, lastStreamId: connection.lastStreamId }));
       for (const connection of [...this.#connections.keys()]) connection.drain();
+      // Nothing is owed to clients without a call: grace is not spent on those of them that say nothing any more.
+      const timer = setTimeout(() => {
+        for (const { connection, lastStreamId } of idle) if (connection.lastStreamId === lastStreamId) endIdle(connection);
+      }, LINGER_MS);
       await this.#emptyWithin(graceMs);
+      clearTimeout(timer);
     }
     for (const socket of this.#lingering) socket.destroy();
     for (const connection of [...this.#connections.keys()]) connection.close(ErrorCode.NO_ERROR, "the server is closing");
@@ -337,6 +346,16 @@ export class RpcServer {
       connection.destroy(ErrorCode.ENHANCE_YOUR_CALM, "us", "the peer does not read, and memory is short");
     }
   }
+}
+
+/** No call is open, and no answer is on its way. */
+function isIdle({ streams, sender, socket }: Connection): boolean {
+  return streams.size === 0 && sender.queuedBytes === 0 && sender.output.unsentBytes === 0 && socket.writableLength === 0;
+}
+
+function endIdle(connection: Connection): void {
+  if (connection.isClosed) connection.socket.destroy();
+  else connection.close(ErrorCode.NO_ERROR, "the server is closing");
 }
 
 /** What the length before a message can say. */

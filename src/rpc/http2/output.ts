@@ -107,7 +107,7 @@ export class Output {
 
   /**
    * Room for `length` bytes of data of a stream, at the returned place in `buffer`: in the last frame, if it is one of the same stream that
-   * can grow, else in a new one. At most COPIED_BYTES_MAX.
+   * can grow, else in a new one. At most FRAME_BYTES_DEFAULT.
    */
   data(streamId: number, length: number, flags: number): number {
     const at = this.#dataAt;

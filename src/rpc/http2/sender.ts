@@ -154,14 +154,14 @@ export class Sender {
   }
 
   /** See Stream.room. */
-  room(stream: Stream, length: number, flags: number): number {
+  room(stream: Stream, length: number, flags: number, referenced: number): number {
     const { output } = this;
     if (
       stream.queue !== undefined ||
       this.#first !== undefined ||
       length > stream.sendWindow ||
       length > this.window ||
-      length > COPIED_BYTES_MAX ||
+      length > FRAME_BYTES_DEFAULT ||
       output.unsentBytes >= this.#limits.outputBytesHigh
     ) {
       return -1;
@@ -171,7 +171,12 @@ export class Sender {
     this.window -= length;
     this.#earn();
     this.#events.onDirty();
-    return output.data(stream.id, length, flags);
+    if (referenced === 0) return output.data(stream.id, length, flags);
+    output.reserve(FRAME_HEADER_BYTES + length - referenced);
+    output.header(length, FrameType.data, flags, stream.id);
+    const place = output.position;
+    output.position = place + length - referenced;
+    return place;
   }
 
   /** See Stream.write. */

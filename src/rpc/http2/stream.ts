@@ -80,12 +80,13 @@ export class Stream {
   }
 
   /**
-   * Room for `length` bytes of data in the output, at the returned place in `connection.sender.output.buffer`; -1 if they must wait: call
-   * `write`. Fill it at once, before anything else is sent; with `end`, then call `filledToEnd`.
+   * Room for `length` bytes of data, one frame at most, in the output, at the returned place in `connection.sender.output.buffer`; -1 if they must
+   * wait: call `write`. Fill it at once, before anything else is sent; with `end`, then call `filledToEnd`. There is no room for the last `referenced`
+   * ones, which follow as a piece of their own (Output.piece) when the others are filled.
    */
-  room(length: number, end: boolean): number {
+  room(length: number, end: boolean, referenced = 0): number {
     if (this.isClosed || this.localEnded) return -1;
-    return this.connection.sender.room(this, length, end ? FLAG_END_STREAM : 0);
+    return this.connection.sender.room(this, length, end ? FLAG_END_STREAM : 0, referenced);
   }
 
   /** The room given by `room(length, true)` is filled: our side has ended. */

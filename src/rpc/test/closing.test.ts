@@ -58,6 +58,35 @@ test("A client that never reads to the end holds up a server that closes until g
   assert.equal(socket.destroyed, true);
 });
 
+for (const answers of [false, true]) {
+  const what = answers ? "answers the ping and never closes its side" : "never answers";
+  test(`A client without a call that ${what} holds up a server that closes for a second at most`, async (context) => {
+    const { server } = await startServer(context);
+    const socket = new SlowSocket();
+    server.accept(socket as unknown as Socket);
+    const read = async (): Promise<void> => {
+      do await new Promise((resolve) => setImmediate(resolve));
+      while (socket.takeWrite());
+    };
+    socket.push(Buffer.concat([CLIENT_PREFACE, frame(settings, 0, 0), frame(settings, 1, 0)]));
+    await until(() => server.connections === 1);
+    await read();
+    context.mock.timers.enable({ apis: ["setTimeout"] });
+    const closing = server.close({ graceMs: 20_000 });
+    await read();
+    if (answers) socket.push(frame(FrameType.ping, 1, 0, new Uint8Array(8)));
+    await read();
+    assert.equal(socket.writableEnded, answers);
+    assert.equal(socket.destroyed, false);
+    context.mock.timers.tick(500);
+    await read();
+    assert.equal(socket.destroyed, answers);
+    context.mock.timers.tick(500);
+    await closing;
+    assert.equal(socket.destroyed, true);
+  });
+}
+
 test("A client that stays in the TLS handshake does not hold up a server that closes", async (context) => {
   const { server, port } = await startServer(context, { tls: { cert: CERTIFICATE, key: KEY }, limits: { handshakeTimeoutMs: 60_000 } });
   const socket = connect(port, "127.0.0.1");

@@ -17,12 +17,16 @@ export interface Difference {
 export interface Pair {
   readonly theirs: Side;
   readonly ours: Side;
+  /** Of each. */
+  readonly members: number;
+  /** They are processes, which can be stopped and started. */
+  readonly canStop: boolean;
   close(): Promise<void>;
 }
 
 const TELLING_MS_MAX = 1_500;
 
-/** The first difference, if any. `used` counts the rules that mattered. */
+/** The first difference, if any. `used` counts the rules that mattered, and what happened to the servers. */
 export async function compare(
   open: () => Promise<Pair>,
   steps: readonly Step[],
@@ -55,24 +59,41 @@ class Comparison {
       if (difference !== undefined) return { ...difference, steps: i + 1 };
     }
     const last = steps.at(-1)!;
-    const told = await this.#settle(last);
+    for (let member = 0; member < this.#pair.members; member++) {
+      const difference = await this.#take({ kind: "start", member });
+      if (difference !== undefined) return { ...difference, steps: steps.length };
+    }
+    const told = (await this.#settle(last)) ?? (await this.#compareMembers(last));
     return told === undefined ? undefined : { ...told, steps: steps.length };
+  }
+
+  /** What the members of one cluster hold must be the same. */
+  async #compareMembers(step: Step): Promise<Omit<Difference, "steps"> | undefined> {
+    const [theirs, ours] = await Promise.all([this.#pair.theirs.hashes(this.#revision), this.#pair.ours.hashes(this.#revision)]);
+    return new Set(theirs).size === 1 && new Set(ours).size === 1 ? undefined : { step, theirs, ours };
   }
 
   async #take(template: Step): Promise<Omit<Difference, "steps"> | undefined> {
     const { theirs, ours } = this.#pair;
-    const situation: Situation = { hasFutureWatch: (stream) => ours.hasFutureWatch(stream, this.#revision) };
+    const situation = (): Situation => ({
+      hasFutureWatch: (stream) => ours.hasFutureWatch(stream, this.#revision),
+      oldest: Math.max(0, ...this.#compacted),
+      newest: this.#revision,
+      canStop: this.#pair.canStop,
+    });
     let step = resolve(template, this.#revision) as Step;
-    if (RULES.some((rule) => this.#applies(rule.what, rule.leavesOut?.(step, situation)))) return undefined;
+    if (ours.isVain(step)) return undefined;
+    if (RULES.some((rule) => this.#applies(rule.what, rule.leavesOut?.(step, situation())))) return undefined;
     // What ends a watch, or says how far it is, comes when both servers have told all that there is.
     const isCompaction = step.kind === "call" && step.method === "Compact";
-    if (isCompaction || step.kind === "cancel" || step.kind === "progress" || step.kind === "watch") {
+    if (isCompaction || (step.kind !== "call" && step.kind !== "recipe" && step.kind !== "keepAlive")) {
       const told = await this.#settle(step);
       if (told !== undefined) return told;
       step = resolve(template, this.#revision) as Step;
-      if (RULES.some((rule) => this.#applies(rule.what, rule.leavesOut?.(step, situation)))) return undefined;
+      if (RULES.some((rule) => this.#applies(rule.what, rule.leavesOut?.(step, situation())))) return undefined;
     }
     const [expected, actual] = (await Promise.all([theirs.take(step), ours.take(step)])).map(withoutTime);
+    if (step.kind === "stop" || step.kind === "start" || step.kind === "moveLeader") this.#applies(step.kind, true);
     this.#revision = Math.max(this.#revision, revisionOf(expected), revisionOf(actual));
     if (step.kind === "call" && step.method === "Compact" && typeof expected === "object")
       this.#compacted.add((step.request as { readonly revision: number }).revision);

@@ -1,40 +1,15 @@
 /** Scenes that need waiting, played before a real etcd and before ours: leases that end, locks and elections that pass on. And faults planted into what our side says, which the comparison must find. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { messageToJson } from "../../api/json-codec.ts";
 import type { MessageInit } from "../../api/schema/messages.ts";
 import { compare, type Pair } from "./differential-run.ts";
-import { Side, until } from "./differential-side.ts";
+import { eventsOf, id, keysUnder, playBefore } from "./differential-scene.ts";
+import { openPair as open } from "./differential-pairs.ts";
+import { until } from "./differential-side.ts";
 import { Back, makeSteps, type Step } from "./differential-steps.ts";
-import { bytes, comparable, isInstalled, startEtcd, startServed, text, WireClient, type Ending } from "./wire.ts";
+import { bytes, isInstalled, text, WireClient } from "./wire.ts";
 
 const SKIP = isInstalled("etcd") ? false : "there is no etcd on this machine";
-const id = (n: number): string => n.toString(16).padStart(16, "0");
-
-async function playBefore(context: Ending, scene: (client: WireClient) => Promise<unknown>): Promise<void> {
-  const theirs = new WireClient(context, await startEtcd(context));
-  const { client: ours } = await startServed(context);
-  const [expected, actual] = await Promise.all([scene(theirs), scene(ours)]);
-  assert.deepEqual(actual, expected);
-}
-
-/** All events of all keys, as JSON, in their order. */
-function eventsOf(client: WireClient): { readonly told: unknown[]; readonly revisions: number[]; close(): void } {
-  const told: unknown[] = [];
-  const revisions: number[] = [];
-  const call = client.stream("etcdserverpb.Watch", "Watch");
-  call.listen({
-    onMessage: ({ events }) => {
-      for (const event of events) {
-        told.push(comparable(messageToJson("mvccpb.Event", event)));
-        revisions.push(event.kv!.mod_revision);
-      }
-    },
-    onEnd: () => {},
-  });
-  void call.send({ create_request: { key: Uint8Array.of(0), range_end: Uint8Array.of(0), start_revision: 1, prev_kv: true } });
-  return { told, revisions, close: () => call.cancel() };
-}
 
 void test(
   "A lease that ends takes its keys along in one revision, in the order of the keys, and not before its time",
@@ -62,16 +37,6 @@ void test(
     });
   },
 );
-
-/** Resolves when so many keys are under the prefix. */
-async function keysUnder(client: WireClient, prefix: string, count: number): Promise<void> {
-  const range = { key: bytes(`${prefix}/`), range_end: bytes(`${prefix}0`), count_only: true };
-  const endMs = performance.now() + 10_000;
-  // oxlint-disable-next-line no-await-in-loop -- looked at again and again
-  while ((await client.call("etcdserverpb.KV", "Range", range)).count !== count) {
-    assert.ok(performance.now() < endMs, `there are not ${count} keys under ${prefix}`);
-  }
-}
 
 void test("A lock passes to who asked next, over who gives up and whose lease is revoked", { skip: SKIP }, async (context) => {
   await playBefore(context, async (client) => {
@@ -203,21 +168,11 @@ void test("The comparison finds an event that one side has alone", { skip: SKIP 
   assert.match(JSON.stringify(difference?.theirs), /stream 1/);
 });
 
-async function openPair(fault: (method: string, outcome: unknown) => unknown): Promise<Pair> {
-  const endings: (() => unknown)[] = [];
-  const context: Ending = { after: (end) => void endings.push(end) };
-  const theirs = new Side(new WireClient(context, await startEtcd(context)), false);
-  const client = new FaultyClient(context, (await startServed(context)).address);
-  client.fault = fault;
-  const ours = new Side(client, true);
-  return {
-    theirs,
-    ours,
-    close: async () => {
-      theirs.close();
-      ours.close();
-      // oxlint-disable-next-line no-await-in-loop -- in the opposite order of their beginnings
-      for (const end of endings.toReversed()) await end();
-    },
-  };
+/** Ours says what it says with a fault. */
+function openPair(fault: (method: string, outcome: unknown) => unknown): Promise<Pair> {
+  return open((endings, address) => {
+    const client = new FaultyClient(endings, address);
+    client.fault = fault;
+    return client;
+  });
 }

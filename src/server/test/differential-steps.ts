@@ -3,6 +3,7 @@
  * Revisions are said from where the data stands when the step is taken, so that a cut sequence still asks for the past, now and the future.
  */
 import type { MessageInit, MessageName } from "../../api/schema/messages.ts";
+import type { StopSignal } from "./differential-servers.ts";
 import { bytes } from "./wire.ts";
 
 /** So many revisions before the newest; negative: behind it. */
@@ -27,15 +28,29 @@ export type Template<T> = T extends Uint8Array
 
 type Form<Name extends MessageName> = Template<MessageInit<Name>>;
 
+/** What happens to servers. One that is alone and stopped is started again at once; of several, no second one is stopped. */
+export type Disturbance =
+  | { readonly kind: "stop"; readonly member: number; readonly signal: StopSignal }
+  | { readonly kind: "start" | "moveLeader"; readonly member: number };
+
+/** `member` is who is asked, or the next one that is there; the first if it is left out. */
 export type Step =
-  | { readonly kind: "call"; readonly service: "etcdserverpb.KV" | "etcdserverpb.Lease"; readonly method: string; readonly request: object }
+  | {
+      readonly kind: "call";
+      readonly service: "etcdserverpb.KV" | "etcdserverpb.Lease";
+      readonly method: string;
+      readonly request: object;
+      readonly member?: number;
+    }
   | {
       readonly kind: "recipe";
       readonly service: "v3lockpb.Lock" | "v3electionpb.Election";
       readonly method: string;
       readonly request: object;
+      readonly member?: number;
     }
-  | { readonly kind: "keepAlive"; readonly ID: string }
+  | { readonly kind: "keepAlive"; readonly ID: string; readonly member?: number }
+  | Disturbance
   /** Asked for at once; the next step waits for their answers if `settled`, and else comes while they catch up. */
   | {
       readonly kind: "watch";
@@ -47,7 +62,7 @@ export type Step =
   | { readonly kind: "progress"; readonly stream: number };
 
 /** A small generator of numbers, the same for the same seed. */
-class Dice {
+export class Dice {
   #state: number;
 
   constructor(seed: number) {
@@ -295,6 +310,25 @@ class Maker {
 export function makeSteps(seed: number, count: number): Step[] {
   const maker = new Maker(seed);
   return Array.from({ length: count }, () => maker.step());
+}
+
+/** The same, spread over so many members of a cluster, some of which are stopped now and then, or one that is. */
+export function makeDisturbedSteps(seed: number, count: number, members: number): Step[] {
+  const dice = new Dice(seed ^ 0x5eed);
+  return makeSteps(seed, count).flatMap((step): Step[] => {
+    const spread =
+      step.kind === "call" || step.kind === "recipe" || step.kind === "keepAlive" ? { ...step, member: dice.below(members) } : step;
+    return dice.chance(DISTURBED_PERCENT) ? [makeDisturbance(dice, members), spread] : [spread];
+  });
+}
+
+const DISTURBED_PERCENT = 5;
+
+function makeDisturbance(dice: Dice, members: number): Disturbance {
+  const member = dice.below(members);
+  const roll = members === 1 ? 0 : dice.below(100);
+  if (roll < 40) return { kind: "stop", member, signal: dice.of(["SIGTERM", "SIGKILL"]) };
+  return roll < 75 ? { kind: "start", member } : { kind: "moveLeader", member };
 }
 
 /** The request of a step, with its revisions as numbers. */

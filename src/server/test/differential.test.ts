@@ -6,34 +6,16 @@
  */
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
-import { compare, describe, shrink, type Pair } from "./differential-run.ts";
-import { Side } from "./differential-side.ts";
+import { openPair } from "./differential-pairs.ts";
+import { compare, describe, shrink } from "./differential-run.ts";
 import { makeSteps } from "./differential-steps.ts";
-import { isInstalled, startEtcd, startServed, WireClient, type Ending } from "./wire.ts";
+import { isInstalled } from "./wire.ts";
 
 const SKIP = isInstalled("etcd") ? false : "there is no etcd on this machine";
 const SEED = Number(process.env["DIFFERENTIAL_SEED"] ?? 1);
 const SEEDS = Number(process.env["DIFFERENTIAL_SEEDS"] ?? 5);
 const STEPS = Number(process.env["DIFFERENTIAL_STEPS"] ?? 300);
 const SHRINK_MS_MAX = Number(process.env["DIFFERENTIAL_SHRINK_MS"] ?? 60_000);
-
-/** Two fresh servers, which end before the test does. */
-async function openPair(): Promise<Pair> {
-  const endings: (() => unknown)[] = [];
-  const until: Ending = { after: (end) => void endings.push(end) };
-  const theirs = new Side(new WireClient(until, await startEtcd(until)), false);
-  const ours = new Side((await startServed(until)).client, true);
-  return {
-    theirs,
-    ours,
-    close: async () => {
-      theirs.close();
-      ours.close();
-      // oxlint-disable-next-line no-await-in-loop -- in the opposite order of their beginnings
-      for (const end of endings.toReversed()) await end();
-    },
-  };
-}
 
 for (let seed = SEED; seed < SEED + SEEDS; seed++) {
   void test(`Everything is answered and told as etcd does it, sequence ${seed}`, { skip: SKIP }, async (context: TestContext) => {

@@ -2,53 +2,11 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { test, type TestContext } from "node:test";
+import { comparable, etcdctl, type Outcome } from "./etcdctl.ts";
 import { isInstalled, startEtcd, startServed } from "./wire.ts";
 
 const SKIP = isInstalled("etcdctl") ? false : "there is no etcdctl on this machine";
 const HAS_ETCD = isInstalled("etcd");
-
-interface Outcome {
-  readonly code: number | null;
-  readonly out: string;
-}
-
-/** Runs etcdctl. `stopWhen`: it is stopped once it has printed that. */
-function etcdctl(
-  address: string,
-  args: readonly string[],
-  options: { readonly input?: string; readonly stopWhen?: string } = {},
-): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const child = spawn("etcdctl", ["--endpoints", address, ...args], { env: { ...process.env, ETCDCTL_API: "3" } });
-    let out = "";
-    const onOutput = (chunk: Buffer): void => {
-      out += chunk.toString("latin1");
-      if (options.stopWhen !== undefined && out.includes(options.stopWhen)) child.kill("SIGKILL");
-    };
-    child.stdout.on("data", onOutput);
-    child.stderr.on("data", onOutput);
-    child.once("error", reject);
-    child.once("close", (code) => resolve({ code, out }));
-    // It may end without having read anything.
-    child.stdin.on("error", () => {});
-    // One that is stopped may go on reading.
-    if (options.stopWhen === undefined) child.stdin.end(options.input ?? "");
-    else child.stdin.write(options.input ?? "");
-  });
-}
-
-/** Without what differs from run to run and from server to server. */
-function comparable({ code, out }: Outcome): Outcome {
-  const plain = out
-    .replaceAll(/127\.0\.0\.1:\d+/g, "ADDRESS")
-    .replaceAll(/"(cluster_id|member_id|raft_term)":\d+,?/g, "")
-    .replaceAll(/"(ClusterID|MemberID|RaftTerm)" : \d+\n/g, "")
-    .replaceAll(/took = [\d.]+\w+/g, "took = TIME")
-    .replaceAll(/remaining\(\d+s\)/g, "remaining(TIME)")
-    .replaceAll(/^lease [0-9a-f]{14,16} granted/gm, "lease ID granted")
-    .replaceAll(/^\{"level".*\n/gm, "");
-  return { code, out: plain };
-}
 
 const KEPT_LEASE = "694d7f2c1a3b5e09";
 

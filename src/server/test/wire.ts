@@ -1,7 +1,7 @@
 /** Calls of any method of the table, through our gRPC client: to our server, or to a real etcd where one is installed. */
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer, type AddressInfo } from "node:net";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { Engine, type EngineOptions } from "../../index.ts";
@@ -111,7 +111,7 @@ export async function startServed(
 ): Promise<{ readonly engine: Engine; readonly server: Server; readonly address: string; readonly client: WireClient }> {
   const engine = await Engine.open({ dataDir: "memory:", name: "n1", ...engineOptions });
   context.after(() => engine.close());
-  const server = await serve(engine, { listen: "127.0.0.1:0", ...options });
+  const server = await serve(engine, { listen: "127.0.0.1:0", frontEnds: 1, ...options });
   context.after(() => server.close({ timeoutMs: 0 }));
   await engine.waitReady();
   const address = server.addresses[0]!;
@@ -155,11 +155,25 @@ export async function startEtcd(context: Ending): Promise<string> {
   return `127.0.0.1:${client}`;
 }
 
-/** A port that nobody listens on. */
+/** What freePort() has answered. */
+const givenPorts = new Set<number>();
+
+/**
+ * A port that nobody listens on, and another one each time: below those that systems give to connections, so that no connection has it by the time when
+ * it is used.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (let tries = 1; ; tries++) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    if (tries > 100) throw new Error("no port is free");
+    if (givenPorts.has(port)) continue;
+    givenPorts.add(port);
+    const server = createServer();
+    // oxlint-disable-next-line no-await-in-loop -- one after another
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once("error", () => resolve(false));
+      server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    });
+    if (isFree) return port;
+  }
 }
