@@ -63,6 +63,10 @@ test("behind -- and for - everything is a word; numbers below zero are no option
   assert.equal(parseCommandLine(SPEC, ["-5"]).word("key"), "-5");
 });
 
+test("what is one of a few is taken in capitals, too", () => {
+  assert.equal(parseCommandLine(SPEC, ["a", "--order", "DOWN"]).text("order"), "down");
+});
+
 test("what makes no sense is refused, naming what is near", () => {
   refused(["a", "--prefx"], /unknown option --prefx; did you mean --prefix\?/);
   refused(["a", "--secrt"], /unknown option --secrt; words that begin with - go behind --$/);
@@ -88,7 +92,8 @@ test("the nearest name is near, or there is none", () => {
   const known = ["put", "prefix", "print-value-only"];
   assert.equal(nearest("pot", known), "put");
   assert.equal(nearest("prefxi", known), "prefix");
-  assert.equal(nearest("print-value", known), undefined);
+  assert.equal(nearest("print-value", known), "print-value-only");
+  assert.equal(nearest("print-va", known), undefined);
   assert.equal(nearest("print-valu-olny", known), "print-value-only");
   assert.equal(nearest("zzzzzz", known), undefined);
 });

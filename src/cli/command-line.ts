@@ -116,8 +116,10 @@ export function parseCommandLine(spec: CommandSpec, args: readonly string[]): Co
       values.set(option.name, value);
       return;
     }
-    const value = inline ?? next();
-    if (value === undefined) throw usageError(`${shown} wants a value`);
+    const given = inline ?? next();
+    if (given === undefined) throw usageError(`${shown} wants a value`);
+    // etcdctl has them in capitals.
+    const value = option.choices?.find((choice) => choice === given.toLowerCase()) ?? given;
     if (option.kind === "number" && !/^-?\d+$/.test(value)) throw usageError(`${shown} wants a whole number, not ${JSON.stringify(value)}`);
     if (option.kind === "number" && !Number.isSafeInteger(Number(value))) throw usageError(`${shown} ${value} is too large`);
     if (option.choices !== undefined && !option.choices.includes(value))
@@ -190,7 +192,12 @@ function placeWords(
   return new CommandLine(values, placed, rest);
 }
 
+/** What those who know etcdctl look for. */
+const ETCDCTLS: Readonly<Record<string, string>> = { w: "output", "write-out": "output" };
+
 function unknownOption(given: string, spec: CommandSpec): string {
+  const ours = ETCDCTLS[given.replace(/^-+/, "")];
+  if (spec.options.some(({ name }) => name === ours)) return `unknown option ${given}; here it is --${ours}`;
   const near = nearest(
     given.replace(/^-+/, ""),
     spec.options.filter(({ hidden }) => hidden !== true).map(({ name }) => name),
@@ -199,8 +206,10 @@ function unknownOption(given: string, spec: CommandSpec): string {
   return `unknown option ${given}${near === undefined ? words : `; did you mean --${near}?`}`;
 }
 
-/** The known name that is fewest letters away, if it is near at all. */
+/** The one known name that begins so, or else the one that is fewest letters away, if it is near at all. */
 export function nearest(given: string, known: readonly string[]): string | undefined {
+  const begun = known.filter((name) => given !== "" && name.startsWith(`${given}-`));
+  if (begun.length === 1) return begun[0];
   let best: string | undefined;
   let least = Math.max(2, Math.floor(given.length / 3)) + 1;
   for (const name of known) {

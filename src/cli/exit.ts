@@ -43,7 +43,8 @@ export function exitOf(error: unknown, isWrite: boolean): ExitError {
     if (error.code === Status.CANCELLED && !(isWrite && error.mayHaveRun))
       return new ExitError(EXIT.unavailable, "interrupted", { cause: error });
     const code = isWrite && error.mayHaveRun ? EXIT.mayHaveApplied : EXIT.unavailable;
-    return new ExitError(code, code === EXIT.mayHaveApplied ? `${error.message} (it may have been done)` : error.message, { cause: error });
+    const message = withRemedy(error.message);
+    return new ExitError(code, code === EXIT.mayHaveApplied ? `${message} (it may have been done)` : message, { cause: error });
   }
   if (EngineError.is(error)) {
     if (error.mayHaveApplied) return new ExitError(EXIT.mayHaveApplied, `${error.message} (it may have been done)`, { cause: error });
@@ -52,4 +53,11 @@ export function exitOf(error: unknown, isWrite: boolean): ExitError {
     return new ExitError(code, error.message, { cause: error });
   }
   return new ExitError(EXIT.refused, error instanceof Error ? error.message : String(error), { cause: error });
+}
+
+/** What the TLS library says of certificates, with the option that mends it; all in one line. */
+function withRemedy(message: string): string {
+  if (/alert certificate required/.test(message)) return "no endpoint can be reached: it wants a client's certificate (--cert, --key)";
+  const line = message.trim().replaceAll(/\s*\n\s*/g, " ");
+  return /self-signed certificate|unable to (get|verify)/.test(line) ? `${line} (--cacert says who signs servers' certificates)` : line;
 }

@@ -89,6 +89,8 @@ test("without a command, or with one that is none, nothing is printed and the ne
     [["lease", "--help"], /lease wants another word/],
     [["lease", "grunt"], /no command lease grunt: lease grant/],
     [["put", "a", "b", "--leese", "1"], /unknown option --leese; did you mean --lease\?\nd-engine put --help tells more/],
+    [["put", "a", "b", "-w", "json"], /unknown option -w; here it is --output/],
+    [["compaction", "5"], /no command "compaction": here it is compact/],
     [["get"], /KEY is missing; --all means every key/],
   ] as const) {
     const { code, stdout, stderr } = await run(args);

@@ -48,8 +48,7 @@ export class Holding {
   /** Throws ExitError (usage) for a time to live that cannot be, rejects as LeaseGrant does. */
   static async begin(remote: Remote, world: World, seconds: number = TTL_SECONDS): Promise<Holding> {
     if (seconds < 1) throw usageError("--ttl is a whole number of seconds, at least 1");
-    const grantedAt = performance.now();
-    const { ID, TTL } = await remote.call("etcdserverpb.Lease", "LeaseGrant", { TTL: seconds });
+    const { ID, TTL, grantedAt } = await grant(remote, seconds, world.signal);
     const holding = new Holding(remote, ID, grantedAt, TTL * 1000);
     if (world.signal.aborted) holding.#controller.abort();
     else world.signal.addEventListener("abort", () => holding.#controller.abort(), { once: true });
@@ -111,6 +110,28 @@ export class Holding {
   #lose(): void {
     this.#isLost = true;
     this.#controller.abort();
+  }
+}
+
+/** Where a server goes away with its answer, another is asked: a lease that nobody knows of ends by itself. */
+async function grant(
+  remote: Remote,
+  seconds: number,
+  signal: AbortSignal,
+): Promise<{ readonly ID: string; readonly TTL: number; readonly grantedAt: number }> {
+  const until = performance.now() + remote.timeoutMs;
+  let hasBegun = false;
+  for (;;) {
+    const grantedAt = performance.now();
+    try {
+      const { ID, TTL } = await remote.call("etcdserverpb.Lease", "LeaseGrant", { TTL: seconds });
+      return { ID, TTL, grantedAt };
+    } catch (error) {
+      // Where nobody was there to begin with, that is told at once.
+      hasBegun ||= RpcError.is(error) && error.mayHaveRun;
+      if (!RpcError.is(error) || error.code !== Status.UNAVAILABLE || !hasBegun || performance.now() > until) throw error;
+      await pause(RETRY_MS, signal);
+    }
   }
 }
 

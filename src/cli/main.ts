@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The program's process: its signals, its streams, its exit code. */
+import { setMaxListeners } from "node:events";
 import process from "node:process";
 import { isatty } from "node:tty";
 import type { World } from "./command.ts";
@@ -14,6 +15,8 @@ const SAME_SIGNAL_MS = 300;
 
 function processWorld(): World {
   const controller = new AbortController();
+  // Each call that is under way listens to it, and some commands have many.
+  setMaxListeners(0, controller.signal);
   let firstAt: number | undefined;
   const isUnderNpm = process.env["npm_lifecycle_event"] !== undefined;
   const onSignal = (signal: NodeJS.Signals): void => {

@@ -1,13 +1,14 @@
 /**
  * --listen-metrics-urls: /metrics, /health, /livez and /readyz, and nothing else, on ports of their own, so that what watches over a server needs not
- * reach the one that can write. Calls are counted where they come in, on the client port: here are all other metrics.
+ * reach the one that can write.
  */
 import { createServer, type Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { engineBackend } from "../api/index.ts";
 import type { Engine } from "../client/engine.ts";
+import { BodyBudget } from "../server/body-budget.ts";
 import { collectHttp1 } from "../server/http-call.ts";
-import { Metrics } from "../server/metrics.ts";
+import type { Metrics } from "../server/metrics.ts";
 import { refusalOf } from "../server/origin-guard.ts";
 import { handleProbe } from "../server/probes.ts";
 import { formatAddress } from "../transport/address.ts";
@@ -26,12 +27,16 @@ export interface MetricsListeners {
 }
 
 /** Listens at all of the addresses, or rejects with an ExitError and at none. */
-export async function openMetricsListeners(engine: Engine, { metrics: places, serve }: NodeConfig): Promise<MetricsListeners> {
+export async function openMetricsListeners(
+  engine: Engine,
+  metrics: Metrics,
+  { metrics: places, serve }: NodeConfig,
+): Promise<MetricsListeners> {
   const backend = engineBackend(engine);
-  const metrics = new Metrics(backend);
   const named = typeof serve.http === "object" ? serve.http : {};
   const { allowedHosts = [], allowedOrigins = [] } = named;
   const guard = { allowedHosts, allowedOrigins, advertised: (): readonly string[] => serve.advertise ?? [] };
+  const bodies = new BodyBudget(BODY_BYTES_MAX);
   const servers: HttpServer[] = [];
   const addresses: string[] = [];
   const close = async (): Promise<void> => {
@@ -48,11 +53,11 @@ export async function openMetricsListeners(engine: Engine, { metrics: places, se
       const server = createServer(
         { headersTimeout: TIMEOUT_MS, requestTimeout: TIMEOUT_MS, maxHeaderSize: 16_384 },
         (request, response) => {
-          collectHttp1(request, response, BODY_BYTES_MAX, (call) => {
+          collectHttp1(request, response, bodies, (call) => {
             const answer = async (): Promise<void> => {
               const refusal = refusalOf(call, guard);
               if (refusal !== undefined) return call.respond(refusal.status, TEXT, `${refusal.reason}\n`);
-              const { pathname } = call.url;
+              const { path: pathname } = call;
               if (pathname === "/metrics") return call.respond(200, { "content-type": metrics.contentType }, await metrics.text());
               if (pathname !== "/version" && (await handleProbe(backend, call))) return;
               call.respond(404, TEXT, "Not Found\n");

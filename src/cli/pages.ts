@@ -1,8 +1,11 @@
 /** An interval of any size, read page by page as of one revision, so that neither side holds all of it at once. */
 import type { Message, MessageInit } from "../api/schema/messages.ts";
+import { RpcError, Status } from "../rpc/index.ts";
 import type { Remote } from "./remote.ts";
 
 const FIRST_PAGE = 100;
+/** Of the largest values that a server takes, as a rule, so many fit into one answer. */
+const SMALL_PAGE = 16;
 const PAGE_MAX = 1_000;
 const PAGE_BYTES = 8 << 20;
 
@@ -15,7 +18,15 @@ export async function* pages(
   let revision = request.revision ?? 0;
   let limit = FIRST_PAGE;
   for (;;) {
-    const answer = await remote.call("etcdserverpb.KV", "Range", { ...request, key, limit, revision });
+    let answer: Message<"etcdserverpb.RangeResponse">;
+    try {
+      answer = await remote.call("etcdserverpb.KV", "Range", { ...request, key, limit, revision });
+    } catch (error) {
+      if (!RpcError.is(error) || error.code !== Status.RESOURCE_EXHAUSTED || limit === 1) throw error;
+      // The next keys have larger values than the ones before.
+      limit = limit > SMALL_PAGE ? SMALL_PAGE : 1;
+      continue;
+    }
     revision ||= answer.header?.revision ?? 0;
     yield answer;
     const last = answer.kvs.at(-1);

@@ -85,6 +85,13 @@ function commandFirst(args: readonly string[]): readonly string[] {
 
 const isTwoWords = (args: readonly string[]): boolean => commands.some(({ spec }) => spec.name === args.slice(0, 2).join(" "));
 
+/** Commands of etcdctl's that go by other names here, or that nothing is left for. */
+const ETCDCTLS: Readonly<Record<string, string>> = {
+  compaction: "here it is compact",
+  defrag: "space that compaction frees is given back by itself",
+  alarm: "status shows alarms, and each ends by itself when its cause does",
+};
+
 /** The longest name that the words begin with. */
 function findCommand(args: readonly string[]): { readonly command: Command; readonly rest: readonly string[] } {
   for (const length of [2, 1]) {
@@ -98,6 +105,8 @@ function findCommand(args: readonly string[]): { readonly command: Command; read
     const asked = second === undefined || second.startsWith("-");
     throw usageError(`${asked ? `${first} wants another word` : `no command ${first} ${second}`}: ${within.join(", ")}`);
   }
+  const ours = Object.hasOwn(ETCDCTLS, first) ? ETCDCTLS[first] : undefined;
+  if (ours !== undefined) throw usageError(`no command ${JSON.stringify(first)}: ${ours}`);
   const near = nearest(
     first,
     commands.map(({ spec }) => spec.name.split(" ")[0] ?? ""),

@@ -14,9 +14,9 @@ import { usageError } from "./exit.ts";
 export const REMOTE_OPTIONS: readonly OptionSpec[] = [
   { name: "endpoints", kind: "text", value: "LIST", help: "Servers. Default: D_ENGINE_ENDPOINTS, ETCDCTL_ENDPOINTS, 127.0.0.1:2379" },
   { name: "timeout", kind: "text", value: "TIME", help: "For one call, such as 5s. Default: 5s" },
-  { name: "cacert", kind: "text", value: "FILE", help: "Who signed the servers' certificates" },
-  { name: "cert", kind: "text", value: "FILE", help: "This client's certificate" },
-  { name: "key", kind: "text", value: "FILE", help: "Its key" },
+  { name: "cacert", kind: "text", value: "FILE", help: "Who signed the servers' certificates. Default: ETCDCTL_CACERT" },
+  { name: "cert", kind: "text", value: "FILE", help: "This client's certificate. Default: ETCDCTL_CERT" },
+  { name: "key", kind: "text", value: "FILE", help: "Its key. Default: ETCDCTL_KEY" },
   { name: "insecure-skip-tls-verify", kind: "flag", help: "Trusts any server" },
 ];
 
@@ -136,7 +136,7 @@ export function remoteOf(
   const listed = line.text("endpoints") ?? environment["D_ENGINE_ENDPOINTS"] ?? environment["ETCDCTL_ENDPOINTS"] ?? DEFAULT_ENDPOINT;
   const found = endpoints ?? splitEndpoints(listed);
   if (found.length === 0) throw usageError("--endpoints: none is given");
-  const tls = tlsOf(line);
+  const tls = tlsOf(line, environment);
   try {
     return new Remote({ endpoints: found, timeoutMs: timeoutOf(line), tls, signal });
   } catch (error) {
@@ -159,14 +159,18 @@ function timeoutOf(line: CommandLine): number {
   return ms;
 }
 
-function tlsOf(line: CommandLine): ConnectionOptions | undefined {
+function tlsOf(line: CommandLine, environment: World["environment"]): ConnectionOptions | undefined {
   const read = (option: string): Buffer | undefined => {
-    const file = line.text(option);
-    if (file === undefined) return undefined;
+    const variable = `ETCDCTL_${option.toUpperCase()}`;
+    const given = line.text(option);
+    const file = given ?? environment[variable];
+    if (file === undefined || file === "") return undefined;
     try {
       return readFileSync(file);
     } catch (error) {
-      throw usageError(`--${option}: ${file} cannot be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
+      throw usageError(
+        `${given === undefined ? variable : `--${option}`}: ${file} cannot be read: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
+      );
     }
   };
   const ca = read("cacert");

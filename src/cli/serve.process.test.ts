@@ -1,7 +1,7 @@
 /** `d-engine serve` as a process: what it says, what it listens at, signals, certificates, and three members started as etcd is. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import path from "node:path";
 import { connect as connectTls, type TLSSocket } from "node:tls";
@@ -56,7 +56,7 @@ test(
       const watching = at(address, "watch", "k", "--rev", "1");
       program.child.kill(signal);
       assert.equal(await program.ended, EXIT.done);
-      assert.match(program.stderr, /closing: leadership is handed over first/);
+      assert.match(program.stderr, /closing: calls under way end, then leadership is handed over/);
       assert.match(program.stderr, /"closed"/);
       void watching;
     }
@@ -69,6 +69,85 @@ test("memory: keeps nothing, and says so", { timeout: 60_000 }, async (context) 
   await program.said(/data +memory: nothing is kept\n/);
   await program.said(/ready to serve client requests/);
   assert.deepEqual(readdirSync(cwd), []);
+});
+
+test(
+  "with data that are there, initial-cluster is not looked at: whom it names and where, as long as the directory is this member's",
+  { timeout: 120_000 },
+  async (context) => {
+    const directory = temporaryDirectory(context);
+    const data = path.join(directory, "data");
+    const [one = 0, two = 0] = await freePorts(2);
+    const serve = (args: readonly string[]): Program =>
+      new Program(context, ["serve", "--name", "n1", "--data-dir", data, "--listen-client-urls", "http://127.0.0.1:0", ...args]);
+    const stop = async (program: Program): Promise<void> => {
+      program.child.kill("SIGTERM");
+      assert.equal(await program.ended, EXIT.done, program.stderr);
+    };
+    const peer = (port: number): readonly string[] => ["--listen-peer-urls", `http://127.0.0.1:${port}`];
+    const first = serve([...peer(one), "--initial-cluster", `n1=http://127.0.0.1:${one}`]);
+    const [, cluster = ""] = await first.said(/of cluster ([0-9a-f]{16})/);
+    await first.said(/ready to serve client requests/);
+    await stop(first);
+    const lists = [`n1=http://127.0.0.1:${two}`, `n1=http://127.0.0.1:${one},n2=http://127.0.0.1:${two}`, `other=http://127.0.0.1:${two}`];
+    for (const list of lists) {
+      const again = serve([...peer(two), "--initial-cluster", list]);
+      assert.equal((await again.said(/of cluster ([0-9a-f]{16})/))[1], cluster, "it is the same cluster");
+      await again.said(/ready to serve client requests/);
+      assert.match(again.stderr, /initial-cluster is not what this member was founded with, and changes nothing/);
+      await stop(again);
+    }
+    const same = serve([...peer(one), "--initial-cluster", `n1=http://127.0.0.1:${one}`, "--initial-cluster-token", "another"]);
+    await same.said(/ready to serve client requests/);
+    assert.doesNotMatch(same.stderr, /founded with/);
+    await stop(same);
+    const other = new Program(context, ["serve", "--name", "n2", "--data-dir", data, "--listen-client-urls", "http://127.0.0.1:0"]);
+    assert.equal(await other.ended, EXIT.refused);
+    assert.match(other.stderr, /belongs to the member n1/);
+  },
+);
+
+test("a backup that was restored for this member alone is served with any list", { timeout: 60_000 }, async (context) => {
+  const { address, directory } = await startServer(context);
+  const file = path.join(directory, "backup");
+  const data = path.join(directory, "restored");
+  await at(address, "put", "a", "b");
+  assert.equal((await at(address, "snapshot", "save", file)).code, EXIT.done);
+  assert.equal((await run(["snapshot", "restore", file, "--data-dir", data, "--name", "n1"])).code, EXIT.done);
+  const [port = 0] = await freePorts(1);
+  const url = `http://127.0.0.1:${port}`;
+  const program = new Program(context, [
+    ...["serve", "--name", "n1", "--data-dir", data, "--listen-client-urls", "http://127.0.0.1:0"],
+    ...["--listen-peer-urls", url, "--initial-cluster", `n1=${url}`],
+  ]);
+  const [, restored = ""] = await program.said(/clients +http:\/\/([^,\s]+)/);
+  await program.said(/ready to serve client requests/);
+  assert.equal((await at(restored, "get", "a")).stdout, "a\nb\n");
+});
+
+test("a port that is taken is found before a cluster is founded", { timeout: 60_000 }, async (context) => {
+  const { address, directory } = await startServer(context);
+  const [peer = 0] = await freePorts(1);
+  const cases: readonly (readonly [setting: string, args: readonly string[]])[] = [
+    ["listen-client-urls", ["--listen-client-urls", `http://${address}`]],
+    ["listen-metrics-urls", ["--listen-client-urls", "http://127.0.0.1:0", "--listen-metrics-urls", `http://${address}`]],
+    ["listen-peer-urls", ["--listen-client-urls", "http://127.0.0.1:0", "--listen-peer-urls", `http://${address}`]],
+  ];
+  for (const [setting, args] of cases) {
+    const data = path.join(directory, setting);
+    const program = new Program(context, ["serve", "--data-dir", data, ...args]);
+    assert.equal(await program.ended, EXIT.refused, program.stderr);
+    assert.ok(program.stderr.includes(`${setting}: another process listens on ${address}`), program.stderr);
+    assert.equal(existsSync(data), false);
+  }
+  const twice = [`http://127.0.0.1:${peer}`, `http://127.0.0.1:${peer}`];
+  const data = path.join(directory, "twice");
+  const program = new Program(context, [
+    ...["serve", "--data-dir", data, "--listen-client-urls", twice[0] ?? "", "--listen-metrics-urls", twice[1] ?? ""],
+  ]);
+  assert.equal(await program.ended, EXIT.usage, program.stderr);
+  assert.match(program.stderr, /is in listen-client-urls already/);
+  assert.equal(existsSync(data), false);
 });
 
 test("a second signal ends it at once", { timeout: 60_000 }, async (context) => {

@@ -63,7 +63,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
     const { pid, ended } = await start(context, "npm", ["start", "--"]);
     process.kill(-pid, signal);
     const { said } = await ended;
-    assert.match(said, /"closing: leadership is handed over first/);
+    assert.match(said, /"closing: calls under way end, then leadership is handed over/);
     assert.match(said, /"closed"/);
   });
 }

@@ -25,6 +25,14 @@ export function syncTimeMs(directory: string): number | undefined {
   } catch {
     return undefined;
   } finally {
+    removeQuietly(file);
+  }
+}
+
+function removeQuietly(file: string): void {
+  try {
     rmSync(file, { force: true });
+  } catch {
+    // Where its directory is none there is nothing to remove.
   }
 }

@@ -300,7 +300,13 @@ export const status: Command = {
           table([
             ["cluster", answer.header?.cluster_id ?? ""],
             ["leader", leader === undefined ? "none" : `${leader.name} (${leader.ID}), term ${answer.raftTerm}`],
-            ["members", members.map(({ name }) => name).join(", ")],
+            [
+              "members",
+              members
+                .map(({ name }) => name)
+                .toSorted()
+                .join(", "),
+            ],
             ["revision", String(answer.header?.revision ?? 0)],
             ["keys", String(count)],
             ["data", `${size(answer.dbSize)}${quota}`],

@@ -47,7 +47,7 @@ export const devOf = (all: () => readonly Command[]): Command => ({
         ...(count === 1 ? {} : { bootstrap, peer: { listen: bootstrap[node.name] ?? "" } }),
       });
       try {
-        node.running = { engine, server: await startServer(engine, { listen: node.client }) };
+        node.running = { engine, server: await startServer(engine, { listen: node.client, frontEnds: 1 }) };
       } catch (error) {
         await engine.close();
         throw error;

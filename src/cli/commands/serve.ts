@@ -22,7 +22,7 @@ export const serve: Command = {
     ],
     notes: [
       "Later sources win: defaults, file, ETCD_ variables, D_ENGINE_ variables, flags. etcd's other settings are accepted where they change nothing.",
-      "The first SIGINT or SIGTERM hands leadership over and closes, a second ends it at once; SIGHUP rereads the certificates.",
+      "The first SIGINT or SIGTERM lets calls under way end, hands leadership over and closes, a second ends it at once; SIGHUP rereads the certificates.",
     ],
   },
   run: async (line, world) => (await import("../serving.ts")).runServe(line, world),

@@ -72,6 +72,8 @@ class Following {
   readonly #settings: FollowingSettings;
   /** The revision that a new stream begins with; 0: now. */
   #next: number;
+  /** The revision of the change that was shown last, and how many of it were. */
+  #shown: { readonly revision: number; count: number } = { revision: 0, count: 0 };
   #count = 0;
   /** When a server last answered; undefined before the first one has. */
   #heardAt: number | undefined;
@@ -91,10 +93,13 @@ class Following {
         return await this.#stream();
       } catch (error) {
         const isGone = RpcError.is(error) && (error.code === Status.UNAVAILABLE || error.code === Status.CANCELLED);
+        // Where nobody was there to begin with, that is told at once.
+        if (isGone && error.mayHaveRun) this.#heardAt ??= performance.now();
         if (!isGone || this.#heardAt === undefined || this.#world.signal.aborted) throw error;
         if (this.#heardAt !== heardAt) isTold = false;
         else if (performance.now() - this.#heardAt > RESUME_MS) throw error;
-        if (!isTold) this.#world.say(`${error.message}: the watch goes on at revision ${this.#next} when a server answers`);
+        const where = this.#next === 0 ? "begins" : `goes on at revision ${this.#next}`;
+        if (!isTold) this.#world.say(`${error.message}: the watch ${where} when a server answers`);
         isTold = true;
         await pause(RETRY_MS, this.#world.signal);
         // From here on the time counts.
@@ -106,11 +111,20 @@ class Following {
   async #stream(): Promise<ExitCode> {
     const { range, prevKv, json, command, countMax } = this.#settings;
     const call = this.#remote.talk("etcdserverpb.Watch", "Watch", { signal: this.#world.signal });
-    call.send({ create_request: { ...range, start_revision: this.#next, prev_kv: prevKv } });
+    call.send({ create_request: { ...range, start_revision: this.#next, prev_kv: prevKv, fragment: true } });
+    // In the middle of a large revision, a stream begins with its first change again.
+    let skip = this.#next === this.#shown.revision ? this.#shown.count : 0;
     for await (const answer of call) {
       if (answer.canceled) throw cancelled(answer);
       this.#heardAt = performance.now();
       for (const event of answer.events) {
+        const revision = event.kv?.mod_revision ?? 0;
+        if (revision === this.#shown.revision && skip > 0) {
+          skip--;
+          continue;
+        }
+        if (revision === this.#shown.revision) this.#shown.count++;
+        else this.#shown = { revision, count: 1 };
         await show(event, json, this.#world);
         if (command.length > 0) await runFor(event, command, this.#world);
         this.#count += 1;
@@ -118,7 +132,7 @@ class Following {
       }
       // A server that is catching up tells its own revision with old changes: what counts is how far they have come.
       const last = answer.events.at(-1)?.kv?.mod_revision;
-      if (last !== undefined) this.#next = last + 1;
+      if (last !== undefined) this.#next = answer.fragment ? last : last + 1;
       else if (!answer.created || this.#next === 0) this.#next = Math.max(this.#next, (answer.header?.revision ?? 0) + 1);
     }
     throw new RpcError(Status.UNAVAILABLE, "the server ended the watch");

@@ -170,11 +170,27 @@ test("etcd's own example of a file starts a server", () => {
   assert.equal(settings.logLevel, "debug");
 });
 
+test("front ends and intervals that cannot be are refused", () => {
+  for (const count of ["0", "33"]) refused(["--front-ends", count], /front-ends: 1 to 32 are wanted/);
+  refused(["--watch-progress-notify-interval", "0"], /watch-progress-notify-interval: a millisecond to 24 days are wanted/);
+});
+
+test("sockets in the file system are told as etcd tells them, beside ports, and want no certificates but as unixs", () => {
+  const urls = "unix:///run/d.sock,unix://d.sock:1,http://127.0.0.1:1";
+  assert.deepEqual(node(["--listen-client-urls", urls]).serve.listen, ["unix:/run/d.sock", "unix:d.sock:1", "127.0.0.1:1"]);
+  refused(["--listen-client-urls", "unixs:///run/d.sock"], /listen-client-urls says unixs: cert-file and key-file are wanted/);
+  refused(["--listen-client-urls", "unix:"], /listen-client-urls: "unix:" wants a path/);
+});
+
 test("what etcd can and this server cannot is refused rather than left out", () => {
   for (const [line, message] of [
     ["force-new-cluster: true", /force-new-cluster: "true" is not to be had here/],
     ["discovery: https://discovery.etcd.io/x", /discovery: .* is not to be had here: members are named by initial-cluster/],
     ["client-transport-security:\n  auto-tls: true", /auto-tls: "true" is not to be had here/],
+    [
+      "peer-transport-security:\n  allowed-cn: member",
+      /peer-allowed-cn: "member" is not to be had here: a certificate that its CA has signed may connect/,
+    ],
     ["wal-dir: /fast", /wal-dir: "\/fast" is not to be had here/],
   ] as const)
     refused(["--config-file", file("yml", `${line}\n`)], message);
@@ -220,6 +236,12 @@ const EFFECTS: Readonly<Record<string, readonly [args: readonly string[], (setti
     [true, true],
   ],
   "listen-metrics-urls": [["--listen-metrics-urls", "http://127.0.0.1:9"], ({ metrics }) => metrics, [{ host: "127.0.0.1", port: 9 }]],
+  "watch-progress-notify-interval": [
+    ["--watch-progress-notify-interval", "5s"],
+    ({ serve: { watchProgressNotifyMs } }) => watchProgressNotifyMs,
+    5_000,
+  ],
+  "front-ends": [["--front-ends", "3"], ({ serve: { frontEnds } }) => frontEnds, 3],
   "allowed-hosts": [["--allowed-hosts", "a,b"], ({ serve: { http } }) => http, { allowedHosts: ["a", "b"], allowedOrigins: [] }],
   "allowed-origins": [
     ["--allowed-origins", "https://a"],

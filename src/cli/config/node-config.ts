@@ -1,6 +1,7 @@
 /** From settings to what Engine.open and serve() take. */
 import type { EngineOptions, HistoryOptions, PeerOptions } from "../../client/engine-options.ts";
 import type { ServeOptions } from "../../server/index.ts";
+import { FRONT_ENDS_MAX } from "../../server/serve-options.ts";
 import { durationMs } from "../duration.ts";
 import { usageError } from "../exit.ts";
 import { isLoopback, parseAddress } from "../../transport/address.ts";
@@ -14,6 +15,8 @@ export interface NodeConfig {
   readonly logFormat: "text" | "json" | undefined;
   /** It goes on with the data that it has; without any there is nothing to go on with. */
   readonly wantsData: boolean;
+  /** As initial-cluster has them, by name. */
+  readonly members: Readonly<Record<string, string>> | undefined;
   readonly warnings: readonly string[];
 }
 
@@ -21,8 +24,11 @@ const HOUR_MS = 3_600_000;
 /** The engine's own bound. */
 const DATA_BYTES_MAX: number = 4 * 2 ** 30;
 
-/** Throws ExitError (usage) where settings contradict each other. */
-export function nodeConfig(config: Config): NodeConfig {
+/**
+ * Throws ExitError (usage) where settings contradict each other. `isFounded`: the data directory belongs to a member, so that initial-cluster says
+ * nothing any more, as with etcd: whom it names, and where, is not looked at.
+ */
+export function nodeConfig(config: Config, isFounded = false): NodeConfig {
   const text = (name: string): string | undefined => config.get(name)?.value as string | undefined;
   const number = (name: string): number | undefined => config.get(name)?.value as number | undefined;
   const flag = (name: string): boolean => config.get(name)?.value === true;
@@ -37,7 +43,11 @@ export function nodeConfig(config: Config): NodeConfig {
   const insecure = flag("insecure");
   const ca = text("trusted-ca-file");
   checkPair("cert-file", certificates.cert, "key-file", certificates.key);
-  const schemes = new Set(listenUrls.map((url) => schemeOf(url, "listen-client-urls")));
+  const places = listenUrls.map((url) => clientPlace(url));
+  const networkUrls = listenUrls.filter((url) => !isUnix(url));
+  const schemes = new Set(networkUrls.map((url) => schemeOf(url, "listen-client-urls")));
+  if (places.some((place) => place.startsWith("unixs:")) && certificates.cert === undefined)
+    throw usageError("listen-client-urls says unixs: cert-file and key-file are wanted");
   if (schemes.has("https") && certificates.cert === undefined)
     throw usageError("listen-client-urls says https: cert-file and key-file are wanted");
   if (schemes.has("http") && certificates.cert !== undefined)
@@ -52,11 +62,13 @@ export function nodeConfig(config: Config): NodeConfig {
   if (certificates.cert === undefined && ca !== undefined)
     throw usageError("trusted-ca-file is given: cert-file and key-file are wanted too");
   if (!insecure && certificates.cert === undefined)
-    for (const url of listenUrls) checkLoopback(url, "listen-client-urls", "cert-file and key-file");
+    for (const url of networkUrls) checkLoopback(url, "listen-client-urls", "cert-file and key-file");
   for (const url of advertise ?? []) schemeOf(url, "advertise-client-urls");
   const history = historyOf(config);
   const peer = peerOf(config, insecure);
-  const bootstrap = bootstrapOf(text("initial-cluster"), name);
+  const members = membersOf(text("initial-cluster"));
+  if (!isFounded) checkNamed(members, name);
+  const bootstrap = isFounded ? undefined : members;
   if (peer === undefined && bootstrap !== undefined && Object.keys(bootstrap).length > 1)
     throw usageError("initial-cluster names other members: listen-peer-urls is wanted");
   const heartbeatMs = number("heartbeat-interval");
@@ -64,6 +76,12 @@ export function nodeConfig(config: Config): NodeConfig {
   const txnOpsMax = number("max-txn-ops");
   const requestBytesMax = number("max-request-bytes");
   const concurrentStreamsMax = number("max-concurrent-streams");
+  const watchProgressNotifyMs = number("watch-progress-notify-interval");
+  const frontEnds = number("front-ends");
+  if (frontEnds !== undefined && (frontEnds < 1 || frontEnds > FRONT_ENDS_MAX))
+    throw usageError(`front-ends: 1 to ${FRONT_ENDS_MAX} are wanted`);
+  if (watchProgressNotifyMs !== undefined && !(watchProgressNotifyMs >= 1 && watchProgressNotifyMs < 2 ** 31))
+    throw usageError("watch-progress-notify-interval: a millisecond to 24 days are wanted");
   const allowedHosts = list("allowed-hosts");
   const allowedOrigins = list("allowed-origins");
   const limits = {
@@ -85,7 +103,7 @@ export function nodeConfig(config: Config): NodeConfig {
       limits,
     },
     serve: {
-      listen: listenUrls.map((url) => addressOf(url, "listen-client-urls")),
+      listen: places,
       ...(advertise === undefined ? {} : { advertise }),
       ...(certificates.cert === undefined || certificates.key === undefined
         ? {}
@@ -104,11 +122,14 @@ export function nodeConfig(config: Config): NodeConfig {
       // The largest request and what is around it, as etcd counts it.
       ...(requestBytesMax === undefined ? {} : { requestBytesMax: requestBytesMax + 524_288 }),
       ...(concurrentStreamsMax === undefined ? {} : { concurrentStreamsMax }),
+      ...(watchProgressNotifyMs === undefined ? {} : { watchProgressNotifyMs: Math.round(watchProgressNotifyMs) }),
+      ...(frontEnds === undefined ? {} : { frontEnds }),
     },
     metrics: (list("listen-metrics-urls") ?? []).map((url) => metricsAddress(url)),
     logLevel: (text("log-level") as NodeConfig["logLevel"] | undefined) ?? "info",
     logFormat: text("log-format") as NodeConfig["logFormat"],
     wantsData,
+    members,
     warnings,
   };
 }
@@ -136,6 +157,18 @@ function checkLoopback(url: string, setting: string, wanted: string): void {
   const address = parseAddress(addressOf(url, setting));
   if (address === undefined) throw usageError(`${setting}: ${JSON.stringify(url)} wants a host and a port`);
   if (!isLoopback(address.host)) throw usageError(`${setting}: ${url} can be reached from other machines: give ${wanted}, or insecure`);
+}
+
+function isUnix(url: string): boolean {
+  return /^unixs?:/.test(url);
+}
+
+/** Where serve() listens. A socket's path is all that stands behind the scheme, as etcd has it: relative in unix://name, absolute in unix:///run/name. */
+function clientPlace(url: string): string {
+  if (!isUnix(url)) return addressOf(url, "listen-client-urls");
+  const [, scheme, path] = /^(unixs?):\/\/(.+)$/s.exec(url) ?? [];
+  if (path === undefined) throw usageError(`listen-client-urls: ${JSON.stringify(url)} wants a path`);
+  return `${scheme}:${path}`;
 }
 
 /** "host:port" of a URL that says both. */
@@ -174,6 +207,16 @@ function peerOf(config: Config, insecure: boolean): PeerOptions | undefined {
 
 /** The members of "NAME=URL,...". Throws ExitError (usage) where `name` is not among them. */
 export function bootstrapOf(list: string | undefined, name: string): Readonly<Record<string, string>> | undefined {
+  const members = membersOf(list);
+  checkNamed(members, name);
+  return members;
+}
+
+function checkNamed(members: Readonly<Record<string, string>> | undefined, name: string): void {
+  if (members !== undefined && !Object.hasOwn(members, name)) throw usageError(`initial-cluster does not name this member, ${name}`);
+}
+
+function membersOf(list: string | undefined): Readonly<Record<string, string>> | undefined {
   if (list === undefined) return undefined;
   const bootstrap: Record<string, string> = {};
   for (const each of list.split(",")) {
@@ -182,7 +225,6 @@ export function bootstrapOf(list: string | undefined, name: string): Readonly<Re
     if (Object.hasOwn(bootstrap, member)) throw usageError(`initial-cluster: ${member} has two URLs; one is wanted`);
     bootstrap[member] = addressOf(url, "initial-cluster");
   }
-  if (!Object.hasOwn(bootstrap, name)) throw usageError(`initial-cluster does not name this member, ${name}`);
   return bootstrap;
 }
 
