@@ -55,6 +55,7 @@ const ENTRY_POINTS: Readonly<Record<string, EntryPoint>> = {
       "Member",
       "MemberId",
       "Members",
+      "ModuleRef",
       "Op",
       "OpResult",
       "OpResults",

@@ -77,3 +77,45 @@ test(
     }
   },
 );
+
+test(
+  "a file system that a node has filled by itself has room again once all is deleted, again and again",
+  { timeout: 120_000 },
+  async (t) => {
+    const directory = mkdtempSync(path.join(tmpdir(), "d-engine-small-disk-"));
+    if (!mount(directory)) {
+      rmSync(directory, { recursive: true, force: true });
+      t.skip("a file system cannot be mounted here");
+      return;
+    }
+    try {
+      const dataDir = path.join(directory, "data");
+      let engine = await Engine.open({ dataDir });
+      await engine.put("other", "1");
+      const large = new Uint8Array(1_000_000);
+      for (let round = 0; round < 3; round++) {
+        let taken = 0;
+        const fill = async (): Promise<void> => {
+          for (; taken < 200; taken++) await engine.put(`k${taken}`, large);
+        };
+        await assert.rejects(fill(), { code: "NO_SPACE" });
+        t.diagnostic(`${taken} values of a megabyte found room`);
+        const { revision } = await engine.delete({ prefix: "k" });
+        await engine.maintenance.compact(revision).catch((error: unknown) => assert.ok(EngineError.is(error, "COMPACTED")));
+        await until("there is room again", () => engine.state.kind === "ready");
+        await engine.put("k", large);
+        await engine.close();
+        engine = await Engine.open({ dataDir });
+        const { kvs } = await engine.range({ all: true }, { keysOnly: true });
+        assert.deepEqual(
+          kvs.map(({ key }) => key),
+          ["k", "other"],
+        );
+      }
+      await engine.close();
+    } finally {
+      spawnSync("umount", [directory], { stdio: "ignore" });
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+);

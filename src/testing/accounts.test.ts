@@ -49,7 +49,7 @@ test("a batch of a watch that lacks half of a transfer is found", () => {
     only: undefined,
     onGap: "throw",
     initial: false,
-    batches: [{ kind: "events", revision: 3, events }],
+    batches: [{ kind: "events", revision: 3, events, more: false }],
     compactRevision: undefined,
     isLive: true,
   });

@@ -6,6 +6,7 @@ import type { MemberId } from "../core/raft/configuration.ts";
 import type { SnapshotMeta } from "../core/raft/message.ts";
 import type { Role } from "../core/raft/ready.ts";
 import type { NodeInside } from "../node/environment.ts";
+import { decodeIdentity } from "../node/identity.ts";
 import type { LogWrite, Recovered } from "../storage/storage.ts";
 import { decodeMessage, MESSAGE_TYPE_MAX } from "../transport/message-codec.ts";
 import { DataModel } from "./history.ts";
@@ -24,6 +25,7 @@ import { LeaderCompleteness } from "./invariants/leader-completeness.ts";
 import { LeaseSafety } from "./invariants/lease-safety.ts";
 import { LogMatching } from "./invariants/log-matching.ts";
 import { MemberLog } from "./invariants/member-log.ts";
+import { OneFounding } from "./invariants/one-founding.ts";
 import { OneConfigurationAtATime } from "./invariants/one-configuration-at-a-time.ts";
 import { OneVote } from "./invariants/one-vote.ts";
 import { ReplicasEqual } from "./invariants/replicas-equal.ts";
@@ -88,6 +90,8 @@ export class ClusterObserver {
   readonly #invariants: readonly Invariant[];
   readonly #replicasEqual: ReplicasEqual;
   readonly history: HistoryKept;
+  /** Told when a member's disk holds an identity, or the beginning of a log, that it did not hold before. */
+  onBeginning: ((name: string, what: "identity" | "log") => void) | undefined;
   /** What the first broken invariant said. The code under test is not told: it would take it for an error of its own. */
   #failure: Error | undefined;
 
@@ -109,6 +113,7 @@ export class ClusterObserver {
       new OneVote(),
       new DurableFirst(),
       new OneConfigurationAtATime(),
+      new OneFounding(),
       new AddressesAlone(),
       new SnapshotConfiguration(),
       new StoreBehindLog(),
@@ -136,6 +141,7 @@ export class ClusterObserver {
       onRecovered: (recovered) => {
         if (!isCurrent()) return;
         this.#check((invariant) => invariant.onRecovered?.(member, recovered));
+        if (recovered.identity !== undefined) this.#identity(member, recovered.identity);
         if (recovered.log !== undefined) member.log.recover(recovered.log);
       },
       onWrite: (write: LogWrite) => {
@@ -149,8 +155,15 @@ export class ClusterObserver {
         const { vote } = write;
         if (vote !== undefined) this.#check((invariant) => invariant.onVotePersisted?.(member, vote));
       },
+      onIdentity: (bytes: Uint8Array) => {
+        if (!isCurrent()) return;
+        this.#identity(member, bytes);
+        this.onBeginning?.(name, "identity");
+      },
       onFounded: (meta: SnapshotMeta) => {
-        if (isCurrent()) member.log.found(meta);
+        if (!isCurrent()) return;
+        member.log.found(meta);
+        this.onBeginning?.(name, "log");
       },
       onSnapshotBegins: (meta: SnapshotMeta, resetLog: boolean) => {
         if (!isCurrent()) return;
@@ -166,20 +179,21 @@ export class ClusterObserver {
     };
   }
 
+  #identity(member: ObservedMember, bytes: Uint8Array): void {
+    const identity = decodeIdentity(bytes);
+    this.#check((invariant) => invariant.onIdentity?.(member, identity));
+  }
+
   /** Whether all of so many members have the founding configuration as the base of their log. */
   isFounded(count: number): boolean {
     return this.#members.size >= count && [...this.#members.values()].every((member) => member.log.isFounded);
-  }
-
-  /** Whether the machine's member has a log to lose. */
-  hasLog(name: string): boolean {
-    return this.#members.get(name)?.log.isFounded === true;
   }
 
   /** The machine's disk is gone, and with it all that the member had promised. */
   wiped(name: string): void {
     const member = this.#members.get(name);
     if (member === undefined) return;
+    this.#check((invariant) => invariant.onWiped?.(member));
     member.lostLogs.push(member.log);
     member.log = new MemberLog();
   }

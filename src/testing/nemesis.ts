@@ -22,7 +22,7 @@ export class Nemesis<E extends SimFront = Engine> {
   readonly counts: Partial<Record<FaultKind | "membership", number>> = {};
   /** Members whose disk was wiped or damaged: what they say of themselves at the end is checked apart. */
   readonly wiped: Set<string> = new Set<string>();
-  /** Wiped when they had a log already: never again members. */
+  /** Wiped when others took part in a cluster with them already: never again members. */
   readonly mustBeRefused: Set<string> = new Set<string>();
   readonly corrupted: Set<string> = new Set<string>();
   readonly #cluster: SimCluster<E>;
@@ -203,7 +203,7 @@ export class Nemesis<E extends SimFront = Engine> {
       case "wipe":
         if (!this.#mayDamage(node, true)) return false;
         this.wiped.add(node.name);
-        if (cluster.observer?.hasLog(node.name) === true) this.mustBeRefused.add(node.name);
+        if (cluster.nodes.some((other) => other !== node && cluster.isActive(other))) this.mustBeRefused.add(node.name);
         cluster.crash(node);
         cluster.wipe(node);
         this.#later(() => cluster.start(node));

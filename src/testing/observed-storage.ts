@@ -9,6 +9,8 @@ import type { Entry } from "../core/raft/entry.ts";
 export interface StorageOnlooker {
   onWrite(write: LogWrite): void;
   onPersisted(write: LogWrite): void;
+  /** The identity is on disk. */
+  onIdentity(bytes: Uint8Array): void;
   onFounded(meta: SnapshotMeta): void;
   onSnapshotBegins(meta: SnapshotMeta, resetLog: boolean): void;
   onSnapshotDone(meta: SnapshotMeta, resetLog: boolean): void;
@@ -63,6 +65,10 @@ export class ObservedStorage implements Storage {
 
   makeRoom(): Promise<boolean> {
     return this.#storage.makeRoom();
+  }
+
+  giveRoom(): Promise<void> {
+    return this.#storage.giveRoom();
   }
 
   get failed(): Promise<EngineError> {
@@ -143,8 +149,9 @@ export class ObservedStorage implements Storage {
     this.#onlooker.onFounded(meta);
   }
 
-  saveIdentity(bytes: Uint8Array): Promise<void> {
-    return this.#storage.saveIdentity(bytes);
+  async saveIdentity(bytes: Uint8Array): Promise<void> {
+    await this.#storage.saveIdentity(bytes);
+    this.#onlooker.onIdentity(bytes);
   }
 
   close(): Promise<void> {

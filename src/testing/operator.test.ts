@@ -161,14 +161,14 @@ test("a move to nobody, to a learner, to a member that does not answer or is far
     Array.from({ length: 2 }, () => `member ${away.memberId} does not answer`),
   );
 
-  // What it lacks is sent to it as it comes back, slowly.
+  // What it lacks is sent to it as it comes back, and is long on the way to its disk.
   let written = 0;
   for (let i = 0; i < 1_500; i++) {
     void leader.engine!.put(`k${i}`, "v".repeat(100)).then(() => written++);
     await cluster.scheduler.advance(1);
   }
   await until(cluster, () => written === 1_500);
-  away.disk.speed = { minMs: 5_000, maxMs: 5_000 };
+  away.disk.hangAt("append");
   cluster.start(away);
   const isActive = (): boolean =>
     cluster

@@ -58,6 +58,7 @@ const SHORT: SwarmProfile = {
   leases: NO_LEASES,
   transactions: NO_TRANSACTIONS,
   turnRecordsMax: 1 << 30,
+  watchPartEvents: 1 << 30,
   scanPageBytes: 256 << 10,
 };
 
@@ -208,6 +209,17 @@ export const TRANSACTIONS: SwarmProfile = {
   scanPageBytes: 200,
 };
 
+/** Transactions that watches are told in parts, while they lag and snapshots come. */
+export const PARTS: SwarmProfile = {
+  ...TRANSACTIONS,
+  historyRevisionsMax: 100,
+  watchCreditBytes: 256,
+  watchPartEvents: 1,
+  faultMsMax: 2_000,
+  faults: { isolateLeader: 1, partition: 3, pause: 2, crash: 1, kill: 1 },
+  transactions: { ...NO_TRANSACTIONS, clientsPerNode: 3, watchesPerNode: 6 },
+};
+
 /** The past is read, and compacted by hand, by age and by number all the time. */
 export const PASTS: SwarmProfile = {
   ...TRANSACTIONS,
@@ -248,6 +260,7 @@ export const FOUNDINGS: SwarmProfile = { ...SHORT, isEarly: true, faults: { wipe
 /** By name, for the command line. */
 export const PROFILES: Readonly<Record<string, SwarmProfile>> = {
   watches: WATCHES,
+  parts: PARTS,
   calm: { ...SHORT, faults: {} },
   elections: ELECTIONS,
   disks: DISKS,

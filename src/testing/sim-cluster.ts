@@ -9,15 +9,17 @@ import { EngineError } from "../errors.ts";
 import type { Clock } from "../host/clock.ts";
 import type { NodePort } from "../node/boundary.ts";
 import type { Environment, NodeInside } from "../node/environment.ts";
-import { bootstrapClusterId, bootstrapMemberId } from "../node/identity.ts";
+import { bootstrapClusterId, bootstrapMemberId, decodeIdentity, type Identity } from "../node/identity.ts";
 import { openInlineNode } from "../node/inline-port.ts";
 import type { StateMachine } from "../node/machine/state-machine.ts";
 import type { NodeOptions } from "../node/node-options.ts";
+import { restoredBackup, writeRestoredMember, type LoadedBackup } from "../node/restored-member.ts";
+import { loadIdentity } from "../storage/identity-file.ts";
 import { openStorage } from "../storage/open-storage.ts";
 import { ClusterObserver } from "./cluster-observer.ts";
 import { ObservedStorage } from "./observed-storage.ts";
 import { delayPort } from "./sim-boundary.ts";
-import { SimDisk } from "./sim-disk.ts";
+import { DISK_DIRECTORY, SimDisk } from "./sim-disk.ts";
 import { SimNetwork } from "./sim-network.ts";
 import { SimMachine, SimProcess } from "./sim-process.ts";
 import { SimRandom } from "./sim-random.ts";
@@ -51,6 +53,8 @@ export interface SimClusterOptions<E extends SimFront = Engine> {
   readonly clockDrift?: number;
   readonly segmentBytes?: number;
   readonly kind?: SimFrontKind<E>;
+  /** Members whose disk is empty restore this backup before they open. */
+  readonly restored?: LoadedBackup;
   /** False: nothing is checked while it runs, which is for users' own tests. */
   readonly isObserved?: boolean;
 }
@@ -95,7 +99,8 @@ export class SimCluster<E extends SimFront = Engine> {
     this.network = new SimNetwork({ scheduler: this.scheduler, random: this.random.split("network") });
     const names = Array.from({ length: options.nodes }, (_, at) => `n${at + 1}`);
     this.#bootstrap = Object.fromEntries(names.map((name) => [name, `${name}:${PORT}`]));
-    const clusterId = bootstrapClusterId(this.#bootstrap, { state: this.#kind.state });
+    const restored = options.restored === undefined ? undefined : restoredBackup(options.restored, 0);
+    const clusterId = bootstrapClusterId(this.#bootstrap, { state: this.#kind.state, restored });
     const clocks = this.random.split("clocks");
     const drift = options.clockDrift ?? 0;
     this.nodes = names.map((name) => ({
@@ -188,6 +193,17 @@ export class SimCluster<E extends SimFront = Engine> {
     this.observer?.wiped(node.name);
   }
 
+  /** What the member is by its disk, were power lost now; undefined where nothing of it is there. */
+  identity(node: SimNode<E>): Identity | undefined {
+    const bytes = loadIdentity(node.disk.fileSystem.durableCopy(), DISK_DIRECTORY);
+    return bytes === undefined ? undefined : decodeIdentity(bytes);
+  }
+
+  /** Whether the member takes part in a cluster, and will after power was lost. */
+  isActive(node: SimNode<E>): boolean {
+    return this.identity(node)?.phase === "active";
+  }
+
   pause(node: SimNode<E>): void {
     this.scheduler.note(`${node.name} stops`);
     node.process?.pause();
@@ -238,6 +254,23 @@ export class SimCluster<E extends SimFront = Engine> {
     };
   }
 
+  /** What an operator does with a directory that is new. */
+  async #restore(node: SimNode<E>, process: SimProcess, backup: LoadedBackup): Promise<void> {
+    const storage = await openStorage({ port: node.disk.open(process) });
+    if (storage.recovered.identity === undefined) {
+      await writeRestoredMember({
+        storage,
+        backup,
+        name: node.name,
+        bootstrap: this.#bootstrap,
+        bumpRevision: 0,
+        random: this.random.split(`restore ${node.name} ${node.boot}`),
+        pause: () => new Promise((resolve) => process.clock.defer(resolve)),
+      });
+    }
+    await storage.close();
+  }
+
   async #open(node: SimNode<E>, process: SimProcess): Promise<E> {
     const listen = this.#bootstrap[node.name] ?? "";
     const { node: nodeOptions, settings } = this.#kind.resolve({
@@ -248,6 +281,7 @@ export class SimCluster<E extends SimFront = Engine> {
       peer: { listen, insecure: true },
       bootstrap: this.#bootstrap,
     });
+    if (this.#options.restored !== undefined) await this.#restore(node, process, this.#options.restored);
     const port = await openInlineNode(this.#environment(node, process), { ...nodeOptions, ...this.#options.node });
     const delays = this.random.split(`boundary ${node.name} ${node.boot}`);
     const ids = this.random.split(`application ${node.name} ${node.boot}`);

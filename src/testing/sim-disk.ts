@@ -31,6 +31,8 @@ export class SimDisk {
   readonly #scheduler: SimScheduler;
   readonly #random: SimRandom;
   #isHung = false;
+  #hangsAt: DiskRequest["kind"] | undefined;
+  #onPowerLost: (() => void) | undefined;
   #channel: DiskChannel | undefined;
 
   constructor(options: { readonly scheduler: SimScheduler; readonly random: SimRandom; readonly segmentBytes: number }) {
@@ -49,10 +51,37 @@ export class SimDisk {
     this.#isHung = true;
   }
 
+  /** The next request of this kind is begun and does not return, nor does what is asked for after it, until the disk is let go on. */
+  hangAt(kind: DiskRequest["kind"]): void {
+    this.#hangsAt = kind;
+  }
+
+  /** @internal */
+  onPosted(kind: DiskRequest["kind"]): void {
+    if (kind !== this.#hangsAt) return;
+    this.#hangsAt = undefined;
+    this.hang();
+  }
+
   release(): void {
+    this.#hangsAt = undefined;
     if (!this.#isHung) return;
     this.#isHung = false;
     this.#channel?.proceed();
+  }
+
+  /** Lets so many more of its file calls finish, and calls `lost` at the next one: the machine is to lose power then. */
+  losePowerAfter(operations: number, lost: () => void): void {
+    this.fileSystem.crashAfterOperations(operations);
+    this.#onPowerLost = lost;
+  }
+
+  /** @internal */
+  powerLost(): void {
+    const lost = this.#onPowerLost;
+    this.#onPowerLost = undefined;
+    if (lost === undefined) throw new SimulatedCrash();
+    this.#scheduler.after(0, lost);
   }
 
   /** A process's way to it. The process before it must be dead. */
@@ -124,6 +153,7 @@ class DiskChannel implements DiskPort {
 
   post(request: DiskRequest): void {
     this.#queue.push(request);
+    this.#disk.onPosted(request.kind);
     this.#begin();
   }
 
@@ -176,7 +206,14 @@ class DiskChannel implements DiskPort {
       return;
     }
     this.#isBusy = false;
-    this.#mayHaveBackground = this.#queue.runOne() || this.#queue.runIdle();
+    try {
+      this.#mayHaveBackground = this.#queue.runOne() || this.#queue.runIdle();
+    } catch (error) {
+      if (!(error instanceof SimulatedCrash)) throw error;
+      this.#isOver = true;
+      this.#disk.powerLost();
+      return;
+    }
     if (this.#replies.length > 0) {
       const replies = this.#replies;
       this.#replies = [];

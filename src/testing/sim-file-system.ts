@@ -396,6 +396,11 @@ export class SimFileSystem implements FileSystem {
         if (fitting.byteLength > 0) writeInode(inode, fitting, position);
         if (fitting !== bytes) throw new FileError({ operation: "write", path, errno: "ENOSPC" });
       },
+      truncate: (bytes) => {
+        if (mode === "read") throw new FileError({ operation: "truncate", path, errno: "EBADF" });
+        check("write");
+        cutInode(inode, bytes);
+      },
       dataSync: () => {
         try {
           check("dataSync");
@@ -498,6 +503,16 @@ function writeInode(inode: Inode, bytes: Uint8Array, position: number): void {
     done += part;
   }
   inode.bytes = Math.max(inode.bytes, position + bytes.byteLength);
+}
+
+/** Durable at once. */
+function cutInode(inode: Inode, bytes: number): void {
+  const sectors = sectorsOf(bytes);
+  for (const unsynced of [inode.pending, inode.phantom])
+    for (const sector of [...unsynced.keys()]) if (sector >= sectors) unsynced.delete(sector);
+  inode.durable.length = Math.min(inode.durable.length, sectors);
+  inode.bytes = Math.min(inode.bytes, bytes);
+  inode.durableBytes = Math.min(inode.durableBytes, bytes);
 }
 
 function isZero(bytes: Uint8Array): boolean {

@@ -142,6 +142,25 @@ test("a link to a process that died goes down, what was under way is lost, and i
   assert.deepEqual(again.told, ["a bulk hello"]);
 });
 
+test("a member that comes back is dialled when it dials, whether it was known to be gone or not", async () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    for (const awayMs of [0, 60_000]) {
+      const { scheduler, open } = world(seed);
+      const a = open("a");
+      const b = open("b");
+      a.transport.setPeers([{ id: "b", address: "b:1" }]);
+      await scheduler.advance(100);
+      b.process.kill();
+      await scheduler.advance(awayMs);
+      open("b").transport.setPeers([{ id: "a", address: "a:1" }]);
+      await scheduler.advance(5);
+      assert.deepEqual(a.told, ["up b", "down b", "up b"]);
+      await scheduler.advance(20_000);
+      assert.deepEqual(a.told, ["up b", "down b", "up b"]);
+    }
+  }
+});
+
 test("either side may refuse the other, with its reason told", async () => {
   const { scheduler, open } = world();
   const a = open("a");

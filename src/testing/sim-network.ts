@@ -1,6 +1,6 @@
 /**
  * Links between simulated members. A member sends to a peer over a link that it dialled itself, as the real transport does, so that
- * each direction lives and fails by itself. Bytes are copied when they are sent, as a wire does; the sender's are compared with the copy
+ * each direction lives and fails by itself; and one that waits to dial again does so when the other side has dialled. Bytes are copied when they are sent, as a wire does; the sender's are compared with the copy
  * when they are let go of, so that a buffer that is used again too early is found.
  *
  * Within a lane frames arrive in order, unless reordering is on. Loss, repetition and reordering of single frames are harsher than TCP;
@@ -130,11 +130,13 @@ export class SimNetwork {
 
 interface SimLink {
   readonly peer: PeerAddress;
-  state: "down" | "dialling" | "up";
+  state: "down" | "waiting" | "dialling" | "up";
   /** Counts the link's lives: what was sent in an earlier one never arrives. */
   life: number;
   redialMs: number;
   remote: SimEndpoint | undefined;
+  /** Of the process that it leads to. */
+  bootId: number;
   readonly pendingBytes: Record<Lane, number>;
   /** When the last frame of the lane arrives: the next one does not overtake it. */
   readonly arrival: Record<Lane, number>;
@@ -195,6 +197,7 @@ export class SimEndpoint implements Transport {
         life: 0,
         redialMs: REDIAL_MIN_MS,
         remote: undefined,
+        bootId: 0,
         pendingBytes: { urgent: 0, bulk: 0, snapshot: 0 },
         arrival: { urgent: 0, bulk: 0, snapshot: 0 },
       };
@@ -203,7 +206,10 @@ export class SimEndpoint implements Transport {
     }
     const dropped = [...this.#links.values()].filter((link) => links.get(link.peer.id) !== link);
     this.#links = links;
-    for (const link of dropped) this.#take(link, "no longer a peer");
+    for (const link of dropped) {
+      this.#take(link, "no longer a peer");
+      this.#network.endpointAt(link.peer.address)?.resetTo(this.machineName);
+    }
   }
 
   send(to: string, lane: Lane, frame: readonly Uint8Array[], written?: () => void): boolean {
@@ -292,16 +298,26 @@ export class SimEndpoint implements Transport {
 
   #dialAfter(link: SimLink, delayMs: number): void {
     const life = ++link.life;
-    link.state = "dialling";
+    link.state = "waiting";
     link.remote = undefined;
     this.#scheduler.after(delayMs + this.#delay(), () => {
       if (link.life === life && this.isOpen) this.#dial(link);
     });
   }
 
+  /** The other side has dialled, and been let in. */
+  #onAccepted({ memberId, bootId }: Hello): void {
+    const link = this.#links.get(memberId);
+    if (link === undefined) return;
+    const isStale = link.state === "up" && link.bootId !== bootId;
+    if (isStale || link.state === "waiting") this.#dialAfter(link, 0);
+    if (isStale) this.#events.onDown(memberId, "the other side has begun anew");
+  }
+
   /** The other side's answer takes another event, and its process must run to give it. */
   #dial(link: SimLink): void {
     const life = link.life;
+    link.state = "dialling";
     const remote = this.#network.endpointAt(link.peer.address);
     if (remote === undefined || !remote.isOpen || !this.#passes(remote)) {
       this.#redial(link);
@@ -312,6 +328,7 @@ export class SimEndpoint implements Transport {
       if (!remote.isOpen) return;
       const refusal = remote.#events.judge(hello);
       const answer = remote.#hello();
+      if (refusal === undefined) remote.#onAccepted(hello);
       this.#scheduler.after(this.#delay(), () => {
         this.#process.deliver(() => {
           if (link.life !== life || !this.isOpen) return;
@@ -341,6 +358,7 @@ export class SimEndpoint implements Transport {
     }
     link.state = "up";
     link.remote = remote;
+    link.bootId = answer.bootId;
     link.redialMs = REDIAL_MIN_MS;
     for (const lane of ["urgent", "bulk", "snapshot"] as const) link.arrival[lane] = this.#scheduler.now;
     this.#watchRemote(link);

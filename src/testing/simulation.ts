@@ -99,6 +99,7 @@ class Simulation {
         historyRevisionsMin: Math.min(plan.historyRevisionsMin, plan.historyRevisionsMax),
         historyMs: plan.historyMs,
         turnRecordsMax: plan.turnRecordsMax,
+        watchPartEvents: plan.watchPartEvents,
         dataBytesMax: plan.dataBytesMax,
         store: plan.store,
       },
@@ -137,6 +138,7 @@ class Simulation {
       // Half the quota, which is far off where it is not small.
       isBoundByBytes: plan.dataBytesMax < 1 << 30,
       isAsked: (revision) => this.#transactions.compactions.some((asked) => asked.revision === revision),
+      wasDiskFull: () => (this.#nemesis.counts.fullDisk ?? 0) > 0,
     };
     this.#nemesis = new Nemesis(this.#cluster, plan);
     this.#operator = new Operator(this.#cluster, (error) => this.onRejection(error));

@@ -81,6 +81,8 @@ export interface SwarmPlan {
   readonly workload: WorkloadOptions;
   /** With little, readers that are slow have the node read history for them. */
   readonly watchCreditBytes: number;
+  /** Few: watches are told transactions in parts. */
+  readonly watchPartEvents: number;
   readonly leases: LeasePlan;
   readonly leasePromises: LeasePromises;
   readonly transactions: TxnPlan;
@@ -196,6 +198,7 @@ export function drawPlan(random: SimRandom, profile: SwarmProfile = {}): SwarmPl
     turnRecordsMax: random.pick([3, 1 << 30, 1 << 30]),
     scanPageBytes: random.pick([1, 200, 256 << 10]),
     operatorEveryMs: random.chance(0.3) ? random.pick([200, 2_000]) : undefined,
+    watchPartEvents: random.pick([1, 2, 1 << 30, 1 << 30]),
   };
   return {
     ...plan,

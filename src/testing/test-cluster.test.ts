@@ -172,6 +172,8 @@ test("equal seeds give equal runs", async () => {
 test("bad options are refused", async () => {
   await assert.rejects(createTestCluster({ nodes: 0 }), (error) => EngineError.is(error, "INVALID_ARGUMENT"));
   await assert.rejects(createTestCluster({ seed: 0.5 }), (error) => EngineError.is(error, "INVALID_ARGUMENT"));
+  for (const options of [{ node: 3 }, { time: "fast" }, { engine: { dataDir: "./data" } }, { engine: { nobody: 1 } }, 5, null])
+    await assert.rejects(createTestCluster(options as never), (error) => EngineError.is(error, "INVALID_ARGUMENT"));
 });
 
 test("real time is the wall clock's", async () => {

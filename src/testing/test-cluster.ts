@@ -3,6 +3,7 @@
  * may run at once.
  */
 import { randomInt } from "node:crypto";
+import { checkChoice, checkOptions } from "../client/arguments.ts";
 import type { Engine } from "../client/engine.ts";
 import type { EngineOptions } from "../client/engine-options.ts";
 import { invalidArgument } from "../errors.ts";
@@ -71,12 +72,21 @@ export interface TestCluster extends AsyncDisposable {
 const NODES_MAX = 9;
 const SLOW_DISK = { minMs: 50, maxMs: 200 };
 
-/** Resolves once all nodes are open and serve. */
+const KNOWN: ReadonlySet<string> = new Set(["nodes", "seed", "time", "engine"]);
+/** What the cluster decides for each of its engines. */
+const OWN_ENGINE_OPTIONS = ["dataDir", "name", "bootstrap", "peer", "thread", "workerUrl"];
+
+/** Resolves once all nodes are open and serve. Rejects with INVALID_ARGUMENT. */
 export async function createTestCluster(options: TestClusterOptions = {}): Promise<TestCluster> {
+  checkOptions(options, KNOWN, "options");
   const { nodes = 3, seed = randomInt(2 ** 31), time = "virtual" } = options;
   if (!Number.isSafeInteger(nodes) || nodes < 1 || nodes > NODES_MAX)
     throw invalidArgument("nodes", `1 to ${NODES_MAX} are wanted, not ${String(nodes)}`);
   if (!Number.isSafeInteger(seed)) throw invalidArgument("seed", `a whole number is wanted, not ${String(seed)}`);
+  checkChoice(time, "time", ["virtual", "real"]);
+  for (const name of OWN_ENGINE_OPTIONS)
+    if (Object.hasOwn(options.engine ?? {}, name))
+      throw invalidArgument(`engine.${name}`, "the cluster decides it for each of its engines");
   const cluster = new VirtualCluster(new SimCluster({ seed, nodes, engine: options.engine ?? {}, isObserved: false }), seed, time);
   await cluster.open();
   return cluster;

@@ -17,7 +17,13 @@ const put = (key: string, value: string, created: boolean, prevValue?: string): 
   cause: undefined,
   prevValue,
 });
-const events = (revision: number, ...list: readonly WatchedEvent[]): WatchedBatch => ({ kind: "events", revision, events: list });
+const events = (revision: number, ...list: readonly WatchedEvent[]): WatchedBatch => ({
+  kind: "events",
+  revision,
+  events: list,
+  more: false,
+});
+const part = (revision: number, ...list: readonly WatchedEvent[]): WatchedBatch => ({ kind: "events", revision, events: list, more: true });
 const FIRST = events(2, put("a/1", "v1", true));
 const SECOND = events(4, put("a/1", "v3", false, "v1"));
 const GONE = events(5, { kind: "delete", key: "a/1", value: "", created: false, cause: "expiry", prevValue: "v3" });
@@ -80,4 +86,35 @@ test("a reset starts anew from what is there, and a gap may be told instead of f
   checkWatch(watch([], { compactRevision: 4 }), data);
   rejected(watch([], { compactRevision: 1 }), /still there/);
   rejected(watch([FIRST, SECOND], { compactRevision: 5 }), /5 was still there/);
+});
+
+test("a revision in parts is told to its end, in order, and nothing comes between", () => {
+  const model = new DataModel();
+  const keys = ["a/1", "a/2", "a/3"];
+  model.apply({ revision: 2, events: keys.map((key) => ({ kind: "put", key, value: `v ${key}`, cause: undefined })) });
+  model.apply({ revision: 3, events: [{ kind: "put", key: "a/1", value: "w", cause: undefined }] });
+  const [one, two, three] = keys.map((key) => put(key, `v ${key}`, true)) as [WatchedEvent, WatchedEvent, WatchedEvent];
+  const next = events(3, put("a/1", "w", false, "v a/1"));
+  const check = (...batches: readonly WatchedBatch[]): void => checkWatch(watch(batches, { onGap: "reset" }), model);
+  const isRejected = (finding: RegExp, ...batches: readonly WatchedBatch[]): void => {
+    assert.throws(
+      () => check(...batches),
+      (error) => error instanceof CheckFailure && finding.test(error.message),
+    );
+  };
+  check(part(2, one), part(2, two), events(2, three), next);
+  check(part(2, one, two), events(2, three), next);
+  checkWatch(watch([part(2, one)], { isLive: false }), model);
+  checkWatch(watch([part(2, one)], { compactRevision: 3 }), model);
+  // A reset in the middle of a revision begins anew.
+  const reset: WatchedBatch = { kind: "reset", revision: 2, values: keys.map((key) => model.at(key, 2)), reason: "compacted" };
+  check(part(2, one), reset, next);
+  isRejected(/nothing was told of revision 2/, part(2, one));
+  isRejected(/not what happened/, part(2, one), events(2, three, two), next);
+  isRejected(/of which 1 had been told/, part(2, one), events(2, three), next);
+  isRejected(/of which 1 had been told/, part(2, one), part(2, two, three), next);
+  isRejected(/not what happened/, part(2, one), part(2, one), events(2, three), next);
+  isRejected(/was to go on/, part(2, one), next);
+  isRejected(/was to go on/, part(2, one), { kind: "progress", revision: 2 });
+  isRejected(/of which 0 had been told/, part(2), events(2, one, two, three), next);
 });

@@ -201,10 +201,11 @@ export class Workload {
   }
 }
 
-function eventsOf(batch: { readonly revision: number; readonly events: readonly WatchEvent[] }): WatchedBatch {
+function eventsOf(batch: { readonly revision: number; readonly events: readonly WatchEvent[]; readonly more?: true }): WatchedBatch {
   return {
     kind: "events",
     revision: batch.revision,
+    more: batch.more === true,
     events: batch.events.map((event) =>
       event.kind === "put"
         ? {

@@ -15,13 +15,21 @@ function tell(kept: HistoryKept, ...states: readonly (readonly [clockMs: number,
   }
 }
 
-function create(): HistoryKept {
+function create(wasDiskFull = false): HistoryKept {
   const kept = new HistoryKept(() => 5);
-  kept.rules = { ms: 1_000, revisionsMin: 3, revisionsMax: 100, isBoundByBytes: false, isAsked: (revision) => revision === 8 };
+  kept.rules = {
+    ms: 1_000,
+    revisionsMin: 3,
+    revisionsMax: 100,
+    isBoundByBytes: false,
+    isAsked: (revision) => revision === 8,
+    wasDiskFull: () => wasDiskFull,
+  };
   return kept;
 }
 
-test("history may go when it is old and not among the last, when there is too much of it, and when somebody asks", () => {
+test("history may go when it is old and not among the last, when there is too much of it, when somebody asks, and when a disk is full", () => {
+  tell(create(true), [0, 1, 0], [10, 10, 10]);
   tell(create(), [0, 1, 0], [10, 10, 0], [2_000, 10, 5]);
   tell(create(), [0, 1, 0], [10, 200, 100]);
   const asked = create();

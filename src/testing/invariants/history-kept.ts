@@ -1,6 +1,6 @@
 /**
- * History is compacted no sooner than it may be: because somebody asked for it, because there is too much of it, or because it is old by the
- * lease clock. Which revisions may be read and watched is so accounted for, and "compacted" is an answer that must have a reason.
+ * History is compacted no sooner than it may be: because somebody asked for it, because there is too much of it, because a disk has no room,
+ * or because it is old by the lease clock. Which revisions may be read and watched is so accounted for, and "compacted" is an answer that must have a reason.
  */
 import { CheckFailure } from "../history.ts";
 import type { Invariant, MachineView, MemberView } from "./invariant.ts";
@@ -13,6 +13,8 @@ export interface HistoryRulesView {
   readonly isBoundByBytes: boolean;
   /** Whether somebody has asked to compact to this revision. */
   isAsked(revision: number): boolean;
+  /** Whether some member's disk has been full: it may have let go of any of it, if only by now. */
+  wasDiskFull(): boolean;
 }
 
 export class HistoryKept implements Invariant {
@@ -49,7 +51,7 @@ export class HistoryKept implements Invariant {
     if (rules === undefined || rules.isBoundByBytes) return;
     // Revisions go with the next entry, which may have made some.
     if (through <= revision - rules.revisionsMax) return;
-    if (rules.isAsked(through + 1)) return;
+    if (rules.isAsked(through + 1) || rules.wasDiskFull()) return;
     const isOld = clockMs - (this.#clocks[through + 1] ?? 0) >= rules.ms && through + 1 <= revision - rules.revisionsMin;
     if (!isOld)
       throw new CheckFailure("history kept", `history through revision ${through} of ${revision} is gone, and nothing says that it may be`);

@@ -5,6 +5,7 @@
 import type { Configuration, MemberId } from "../../core/raft/configuration.ts";
 import type { Message, SnapshotMeta } from "../../core/raft/message.ts";
 import type { Role, Vote } from "../../core/raft/ready.ts";
+import type { Identity } from "../../node/identity.ts";
 import type { LogWrite, Recovered } from "../../storage/storage.ts";
 import type { Table } from "../../core/kv/table.ts";
 import type { MemberLog } from "./member-log.ts";
@@ -54,6 +55,10 @@ export interface MemberView {
 export interface Invariant {
   /** The data directory was opened; `member.log` still holds what was known before. */
   onRecovered?(member: MemberView, recovered: Recovered): void;
+  /** The identity came to lie on the member's disk, or was found there. */
+  onIdentity?(member: MemberView, identity: Identity): void;
+  /** Its disk is gone. */
+  onWiped?(member: MemberView): void;
   /** Before `member.log` takes it in. */
   onWrite?(member: MemberView, write: LogWrite): void;
   /** Term and vote are on disk. */

@@ -14,6 +14,7 @@ import {
   LOSSY,
   MEMBERSHIP,
   OPERATED,
+  PARTS,
   STORES,
   STRANDED,
   WATCHES,
@@ -328,7 +329,7 @@ export const CANARIES: readonly Canary[] = [
       },
       {
         file: "node/founding.ts",
-        find: "    const mine = this.#identity.founding;\n    if (this.#saving || mine === undefined || fingerprint(mine) !== fingerprint(founding)) return;\n    this.#activate();",
+        find: "    if (this.#saving || mine === undefined || !isSameFounding(mine, founding)) return;\n    if (this.#isOfAnotherDisk(from, founding)) return;\n    this.#activate();",
         replace: "    if (this.#saving) return;\n    this.#identity = { ...this.#identity, founding };\n    this.#activate();",
       },
     ],
@@ -380,9 +381,39 @@ export const CANARIES: readonly Canary[] = [
   },
   {
     name: "a watch misses the revision at which it fell behind",
-    edits: [kv("watch-cohort.ts", "member.next = this.nextOf(member);", "member.next = Math.max(this.nextOf(member), this.boundary);")],
+    edits: [kv("watch-cohort.ts", "member.next = this.underWay;", "member.next = this.boundary;")],
     profile: WATCHES,
     seedsMax: 5,
+  },
+  {
+    name: "a watch that falls behind between two parts of a revision loses an event",
+    edits: [
+      kv(
+        "watch-cohort.ts",
+        "Math.max(0, audience.toldTo - this.underWayFrom,",
+        "Math.max(0, audience.toldTo > 0 ? audience.toldTo + 1 - this.underWayFrom : 0,",
+      ),
+    ],
+    profile: PARTS,
+    seedsMax: 5,
+  },
+  {
+    name: "a part of a revision is not told",
+    edits: [
+      kv(
+        "watch-cohort.ts",
+        "const told = this.tell(audience, this.underWay, { bytes: this",
+        "const told = audience.toldTo > 0 ? 0 : this.tell(audience, this.underWay, { bytes: this",
+      ),
+    ],
+    profile: PARTS,
+    seedsMax: 5,
+  },
+  {
+    name: "a watch that is reset in the middle of a revision is taken to be in the middle of the next",
+    edits: [kv("watch-reset.ts", "    watcher.skip = 0;\n", "")],
+    profile: { ...PARTS, faults: { isolateLeader: 4, partition: 4 }, faultMsMax: 4_000 },
+    seedsMax: 20,
   },
   {
     name: "a watch that is behind is not told that history was compacted",
