@@ -4,8 +4,8 @@ import net from "node:net";
 import path from "node:path";
 import { MemberProcess, leaderOf } from "./members.ts";
 
-/** durable: every acknowledged write is synced on a majority. relaxed: nothing is synced (`unsafeNoFsync`). slow: durable, each sync takes 2 ms more. memory: durable, without a record store. */
-export type Mode = "durable" | "relaxed" | "slow" | "memory";
+/** durable: every acknowledged write is synced on a majority. relaxed: nothing is synced (`unsafeNoFsync`). slow: durable, each sync takes 2 ms more. memory: durable, without a record store. timed: durable, the node's thread tells how long it was held up. */
+export type Mode = "durable" | "relaxed" | "slow" | "memory" | "timed";
 
 async function freePorts(count: number): Promise<readonly number[]> {
   const servers = Array.from({ length: count }, () => net.createServer().listen(0, "127.0.0.1"));

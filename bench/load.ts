@@ -51,9 +51,14 @@ export async function runLoad(
   return { operations, seconds, p50Us: at(0.5), p99Us: at(0.99), maxUs: at(1), cpuUs: user + system, failures };
 }
 
+/** Of 8 bytes. */
+export function makeKey(number: number): string {
+  return String(number).padStart(8, "0");
+}
+
 /** 8-byte keys, made once. */
 export function makeKeys(count: number): readonly string[] {
-  return Array.from({ length: count }, (_, i) => String(i).padStart(8, "0"));
+  return Array.from({ length: count }, (_, i) => makeKey(i));
 }
 
 /** Spreads the callers over the keys without randomness. */

@@ -1,8 +1,8 @@
 /**
  * The benchmark: `npm run bench -- [--quick] [--only NAME[,NAME]] [--json FILE]`.
  *
- * Each measured load of three nodes stands beside the floor for it (floor-member.ts, hop-floor.ts), and the two take turns: a round
- * of each that is thrown away, then at least five pairs. The ratio is the median of the pairs. Ratios are what is required; absolute figures depend
+ * Each measured load of three nodes stands beside the floor for it (floor-member.ts, hop-floor.ts). Both are warmed for a while; then the two
+ * take turns: a round of each that is thrown away, then at least five pairs. The ratio is the median of the pairs. Ratios are what is required; absolute figures depend
  * on the machine, and on the minute.
  */
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
@@ -12,9 +12,10 @@ import { parseArgs } from "node:util";
 import { EngineCluster, type Mode } from "./engine.ts";
 import { startFloor, type Floor } from "./floor.ts";
 import { measureHop } from "./hop-floor.ts";
-import { leaderOf, measure, type Measured } from "./members.ts";
+import type { LoadResult } from "./load.ts";
+import { leaderOf, measure, type Measured, type MemberProcess } from "./members.ts";
 import { goalsTable, isReached, median, round, rowsTable, summarize, type Goal, type Row } from "./report.ts";
-import type { Operation, Watchers } from "./work.ts";
+import type { Deleted, Leader, Memory, Operation, Stalls, Watchers } from "./work.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -27,6 +28,8 @@ const { values: flags } = parseArgs({
 
 const quick = flags.quick;
 const SECONDS = quick ? 0.7 : 2;
+/** Of writes by 1,000 clients before anything counts: it takes V8 this long to compile what a node runs, where the floor's few lines need no time. */
+const WARM_SECONDS = quick ? 3 : 20;
 const PAIRS = quick ? 3 : 5;
 const KEYS = quick ? 20_000 : 100_000;
 const KILLS = quick ? 3 : 20;
@@ -134,6 +137,8 @@ async function besideFloor(): Promise<void> {
   const rows: Row[] = [];
   const ratio = (a: readonly Row[], b: readonly Row[], of: (row: Row) => number): readonly number[] =>
     a.map((row, i) => of(row) / of(b[i] as Row));
+  for (const { members } of [floor, cluster])
+    await measure(members, { keys: KEYS, operation: "put", clients: 1000, seconds: WARM_SECONDS });
   for (const load of writes) {
     const { engine, floor: below } = await pairs(cluster, floor, load);
     rows.push(middle(below), middle(engine));
@@ -335,47 +340,110 @@ async function besideMemory(): Promise<void> {
   goals.push(summarize("durable writes, 100 clients, default store of memory store", ratios, goal));
 }
 
-/** Writes beside backups of many keys on one node, and without, in turn. */
+/** Writes beside backups of many keys on one node, each time between two rounds without, which are what it is held against. */
 async function backups(): Promise<void> {
   const keys = quick ? 100_000 : 1_000_000;
   const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 1, mode: "durable", keys });
   const load = { operation: "put", clients: 100, keys, seconds: SECONDS } as const;
-  const plain: Row[] = [];
+  const write = async (): Promise<Row> => toRow("write, 100 clients", await measure(cluster.members, load));
   const backedUp: Row[] = [];
-  for (let round = 0; round <= PAIRS; round += 1) {
-    const alone = toRow("write, 100 clients", await measure(cluster.members, load));
+  const ratios: number[] = [];
+  await write();
+  const plain = [await write()];
+  for (let round = 0; round < PAIRS; round += 1) {
     const beside = toRow("write, 100 clients, beside backups", await measure(cluster.members, { ...load, backups: true }));
-    if (round === 0) continue;
-    plain.push(alone);
+    const before = plain.at(-1) as Row;
+    const after = await write();
     backedUp.push(beside);
+    plain.push(after);
+    ratios.push(beside.p99Us / ((before.p99Us + after.p99Us) / 2));
   }
   await cluster.stop();
   const name = `${keys.toLocaleString("en")} keys of 256 bytes, one node`;
   show(`${name}, backups (medians of ${PAIRS} rounds)`, [middle(plain), middle(backedUp)]);
-  const ratios = backedUp.map(({ p99Us }, i) => p99Us / (plain[i] as Row).p99Us);
   goals.push(summarize(`${name}: p99 of writes beside a backup, of that without`, ratios, { unit: "x", required: 2, bound: "most" }));
+}
+
+/** What a member's process takes, in MB. */
+async function memoryOf(member: MemberProcess): Promise<{ readonly residentMb: number; readonly dataMb: number }> {
+  const { rssBytes, dataBytes } = await member.ask<Memory>({ kind: "memory" });
+  return { residentMb: rssBytes / 2 ** 20, dataMb: dataBytes / 2 ** 20 };
 }
 
 /** Many keys on one node: its memory, and how long it takes to open again. */
 async function manyKeys(): Promise<void> {
   const keys = quick ? 100_000 : 1_000_000;
   const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 1, mode: "durable", keys });
-  const memory = async (): Promise<number> =>
-    (await (cluster.members[0] as (typeof cluster.members)[0]).ask<{ readonly rssBytes: number }>({ kind: "memory" })).rssBytes / 2 ** 20;
-  const loadedMb = await memory();
+  const loaded = await memoryOf(cluster.members[0] as MemberProcess);
   await cluster.stop();
   const openings: number[] = [];
   const sizes: number[] = [];
   for (let opening = 0; opening < 3; opening += 1) {
     const member = await cluster.startMember(0);
     openings.push((await member.ask<{ readonly firstReadMs: number }>({ kind: "firstRead" })).firstReadMs);
-    sizes.push(await memory());
+    sizes.push((await memoryOf(member)).residentMb);
     await member.stop();
   }
   const name = `${keys.toLocaleString("en")} keys of 256 bytes, one node`;
-  print(`\n${name}: ${round(loadedMb)} MB resident once written, ${round(median(sizes))} MB opened again`);
+  print(`\n${name}: ${round(loaded.residentMb)} MB resident once written, ${round(median(sizes))} MB opened again`);
   goals.push(summarize(`${name}: resident memory, opened again`, sizes, { unit: "MB", required: 600, bound: "most" }));
   goals.push(summarize(`${name}: from open to the first linearizable read`, openings, { unit: "ms", required: 5_000, bound: "most" }));
+}
+
+/** Many keys on one node, written over at a steady rate: how long its thread is ever held up, and what history takes. */
+async function steadyWrites(): Promise<void> {
+  const keys = quick ? 100_000 : 1_000_000;
+  const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 1, mode: "timed", keys });
+  const member = cluster.members[0] as MemberProcess;
+  const before = await memoryOf(member);
+  await member.ask<Stalls>({ kind: "stalls" });
+  const load = { operation: "put", clients: 1, keys, seconds: quick ? 5 : 60, perSecond: 50_000 } as const;
+  const result = toRow("write, 50,000/s asked for", await measure(cluster.members, load));
+  const { longestMs, longestOfProcessorMs, waitsMs } = await member.ask<Stalls>({ kind: "stalls" });
+  const after = await memoryOf(member);
+  await cluster.stop();
+  const name = `${keys.toLocaleString("en")} keys of 256 bytes, one node`;
+  show(`${name}, written over for ${load.seconds} s`, [result]);
+  print(
+    `  the node's thread waited ${round(waitsMs)} ms for a processor in all; its longest turn took ${round(longestOfProcessorMs)} ms of one`,
+  );
+  print(
+    `  resident ${round(before.residentMb)} MB before, ${round(after.residentMb)} after; data and history, logically ${round(before.dataMb)} and ${round(after.dataMb)}`,
+  );
+  goals.push(
+    summarize(`${name}, 50,000 writes/s: longest stall of the node's thread, less waits for a processor`, [longestMs], {
+      unit: "ms",
+      required: 20,
+      bound: "most",
+    }),
+  );
+}
+
+/** All of many keys deleted by one command, while others read on each member. */
+async function bigDeletion(): Promise<void> {
+  const keys = quick ? 100_000 : 1_000_000;
+  const cluster = await EngineCluster.start({ directory: newDirectory(), nodes: 3, mode: "timed", keys });
+  const { members } = cluster;
+  const leader = await leaderOf(members);
+  const { term } = await leader.ask<Leader>({ kind: "leader" });
+  const each = <T>(ask: (member: MemberProcess) => Promise<T>): Promise<readonly T[]> => Promise.all(members.map(ask));
+  const load = { kind: "load", operation: "eventual", clients: 1, keys, perSecond: 2_000 } as const;
+  await each((member) => member.ask<LoadResult>({ ...load, seconds: 1 }));
+  await each((member) => member.ask<Stalls>({ kind: "stalls" }));
+  const reading = each((member) => member.ask<LoadResult>({ ...load, seconds: quick ? 3 : 10 }));
+  const { deleted, ms } = await leader.ask<Deleted>({ kind: "deleteAll" });
+  const results = await reading;
+  const stalls = await each((member) => member.ask<Stalls>({ kind: "stalls" }));
+  const now = await (await leaderOf(members)).ask<Leader>({ kind: "leader" });
+  await cluster.stop();
+  if (deleted !== keys) throw new Error(`${deleted} of ${keys} keys were deleted`);
+  const name = `deleteRange of ${keys.toLocaleString("en")} keys, three nodes`;
+  print(
+    `\n${name}: ${round(ms)} ms; longest turns of the nodes' threads, less waits for a processor: ${stalls.map(({ longestMs }) => round(longestMs)).join(", ")} ms; of a processor ${stalls.map(({ longestOfProcessorMs }) => round(longestOfProcessorMs)).join(", ")}`,
+  );
+  goals.push(summarize(`${name}: elections`, [now.term - term], { unit: "", required: 0, bound: "most" }));
+  const p99Ms = Math.max(...results.map(({ p99Us }) => p99Us / 1000));
+  goals.push(summarize(`${name}: p99 of eventual reads, of the slowest member`, [p99Ms], { unit: "ms", required: 50, bound: "most" }));
 }
 
 const sections: Readonly<Record<string, () => Promise<void>>> = {
@@ -393,6 +461,8 @@ const sections: Readonly<Record<string, () => Promise<void>>> = {
   watch: () => besidePuts("Three nodes, durable, watched", watched),
   store: besideMemory,
   keys: manyKeys,
+  steady: steadyWrites,
+  deletion: bigDeletion,
   backup: backups,
   kill: withoutLeader,
 };

@@ -73,6 +73,7 @@ export async function measure(
     readonly keys: number;
     readonly watchers?: Watchers;
     readonly backups?: boolean;
+    readonly perSecond?: number;
   },
 ): Promise<Measured> {
   const leader = await leaderOf(members);

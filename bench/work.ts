@@ -20,12 +20,18 @@ export type Request =
       readonly watchers?: Watchers;
       /** One backup after the other is read, and thrown away, for as long as the load lasts. */
       readonly backups?: boolean;
+      /** Not as many as so many clients can make, but so many each second. */
+      readonly perSecond?: number;
     }
   /** Writes every key once. */
   | { readonly kind: "fill"; readonly keys: number }
   /** User and system time of the process so far, in microseconds. */
   | { readonly kind: "cpu" }
   | { readonly kind: "memory" }
+  /** How long the node's thread was held up since it was asked last: of a member whose mode is timed. */
+  | { readonly kind: "stalls" }
+  /** Deletes all keys with one command. */
+  | { readonly kind: "deleteAll" }
   /** How long a member that is alone took from the beginning of its opening to its first linearizable read. */
   | { readonly kind: "firstRead" }
   /** Resolves when the member knows a leader; tells who. */
@@ -36,6 +42,31 @@ export type Request =
 
 export interface Leader {
   readonly isLeader: boolean;
+  readonly term: number;
+}
+
+/** What the memory of the stalls is called between threads. */
+export const STALLS = "stalls";
+
+/** How long the node's thread did not come to its event loop. */
+export interface Stalls {
+  /** Less the time that the thread waited for a processor, but with what it waited for others, as collections do for their helpers. */
+  readonly longestMs: number;
+  /** The most that it used of a processor meanwhile. */
+  readonly longestOfProcessorMs: number;
+  /** For a processor, in all. */
+  readonly waitsMs: number;
+}
+
+export interface Deleted {
+  readonly deleted: number;
+  readonly ms: number;
+}
+
+/** Logical and resident bytes. */
+export interface Memory {
+  readonly rssBytes: number;
+  readonly dataBytes: number;
 }
 
 export type Answer =
@@ -43,7 +74,9 @@ export type Answer =
   | Leader
   | { readonly atMs: number }
   | { readonly cpuUs: number }
-  | { readonly rssBytes: number }
+  | Memory
+  | Stalls
+  | Deleted
   | { readonly firstReadMs: number }
   | Record<never, never>;
 
